@@ -1,0 +1,147 @@
+"""torch.ops.heed as torch wants an operator: opcheck, gradcheck, torch.compile, torch.export."""
+
+import cases
+import formula
+import pytest
+import torch
+from torch.autograd import gradcheck
+from torch.library import opcheck
+
+import heed
+
+ATTENTION = torch.ops.heed.attention.default
+BACKWARD = torch.ops.heed.attention_backward.default
+WEIGHTS = torch.ops.heed.attention_weights.default
+
+SMALL = {"B": 2, "H": 2, "Hkv": 1, "T": 3, "S": 4, "D": 5, "Dv": 2}
+CASES = [
+    cases.Case("dot", **SMALL),
+    cases.Case("dot_top_left", causal="top_left", **SMALL),
+    cases.Case("dot_bottom_right_lengths", causal="bottom_right", lengths=(4, 1), **SMALL),
+    cases.Case("dot_no_keys", lengths=(0, 3), **SMALL),
+    cases.Case("dot_scale", scale=0.7, **SMALL),
+    cases.Case("dot_token_major", layout="token_major", **SMALL),
+    cases.Case("dot_strided_rows", layout="strided_rows", **SMALL),
+    cases.Case("additive", kind="additive", **SMALL),
+    cases.Case("additive_top_left_lengths", kind="additive", causal="top_left", lengths=(2, 4), **SMALL),
+    cases.Case("additive_bottom_right", kind="additive", causal="bottom_right", **SMALL),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize("case", CASES, ids=str)
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
+def test_attention_passes_opcheck(case, dtype):
+    inputs = cases.make(case).to(dtype, grad=True)
+    opcheck(ATTENTION, (inputs.q, inputs.k, inputs.v), inputs.options)
+
+
+@pytest.mark.parametrize("case", CASES, ids=str)
+def test_backward_passes_opcheck(case):
+    inputs = cases.make(case)
+    out, lse = ATTENTION(inputs.q, inputs.k, inputs.v, **inputs.options)
+    for d_lse in (None, torch.randn_like(lse)):
+        arguments = (inputs.q, inputs.k, inputs.v, out, lse, torch.randn_like(out), d_lse)
+        opcheck(BACKWARD, arguments, inputs.options)
+
+
+@pytest.mark.parametrize("case", CASES, ids=str)
+def test_weights_pass_opcheck(case):
+    inputs = cases.make(case)
+    opcheck(WEIGHTS, (inputs.q, inputs.k), inputs.options)
+
+
+@pytest.mark.parametrize("case", CASES, ids=str)
+def test_gradcheck_in_double(case):
+    inputs = cases.make(case).to(torch.float64, grad=True)
+
+    def f(q, k, v, weight=None):
+        options = inputs.options if weight is None else inputs.options | {"weight": weight}
+        out, lse = heed.attention(q, k, v, return_lse=True, **options)
+        return out, lse[torch.isfinite(lse)]
+
+    assert gradcheck(f, inputs.differentiable())
+
+
+def test_gradient_through_lse_alone():
+    q, k, v = (torch.randn(1, 2, 4, 8, dtype=torch.float64, requires_grad=True) for _ in range(3))
+    _, lse = heed.attention(q, k, v, return_lse=True)
+    _, expected, _ = formula.attention(q, k, v)
+    own = torch.autograd.grad(lse.sum(), (q, k))
+    for found, right in zip(own, torch.autograd.grad(expected.sum(), (q, k)), strict=True):
+        torch.testing.assert_close(found, right)
+
+
+def test_second_derivative_is_refused():
+    q = torch.randn(1, 1, 3, 4, dtype=torch.float64, requires_grad=True)
+    (first,) = torch.autograd.grad(heed.attention(q, q, q).sum(), q, create_graph=True)
+    with pytest.raises(NotImplementedError, match="no second derivative"):
+        first.sum().backward()
+
+
+def test_forward_mode_is_refused():
+    q = torch.randn(1, 1, 3, 4)
+    with torch.autograd.forward_ad.dual_level():
+        dual = torch.autograd.forward_ad.make_dual(q, torch.ones_like(q))
+        with pytest.raises(RuntimeError, match="jvp is not implemented"):
+            heed.attention(dual, q, q)
+
+
+def test_weights_carry_no_gradient():
+    q = torch.randn(1, 1, 3, 4, requires_grad=True)
+    assert not heed.attention_weights(q, q).requires_grad
+
+
+@pytest.mark.parametrize("case", [*CASES, cases.Case("cosine", kind="cosine", **SMALL)], ids=str)
+@pytest.mark.parametrize("dynamic", [False, True])
+def test_compiles_whole_with_gradients(case, dynamic):
+    torch._dynamo.reset()
+    inputs = cases.make(case)
+
+    def step(leaves):
+        out, lse = heed.attention(leaves.q, leaves.k, leaves.v, return_lse=True, **leaves.options)
+        return (out.sin().sum() + torch.nan_to_num(lse, neginf=0.0).sum(), out, lse)
+
+    def outcome(f):
+        leaves = inputs.to(torch.float32, grad=True)
+        loss, out, lse = f(leaves)
+        return [out, lse, *torch.autograd.grad(loss, leaves.differentiable())]
+
+    compiled = torch.compile(step, fullgraph=True, backend="aot_eager", dynamic=dynamic)
+    for own, expected in zip(outcome(compiled), outcome(step), strict=True):
+        torch.testing.assert_close(own, expected)
+        assert own.stride() == expected.stride()
+
+
+def test_compiled_code_takes_another_length_without_compiling_again():
+    torch._dynamo.reset()
+    counter = torch._dynamo.testing.CompileCounterWithBackend("aot_eager")
+    compiled = torch.compile(heed.attention, fullgraph=True, backend=counter, dynamic=True)
+    for T, S in ((5, 9), (6, 11), (33, 70)):
+        q, k, v = (torch.randn(2, 2, n, 8) for n in (T, S, S))
+        torch.testing.assert_close(compiled(q, k, v), heed.attention(q, k, v))
+    assert counter.frame_count == 1
+
+
+class SelfAttention(torch.nn.Module):
+    def forward(self, x, lengths):
+        return heed.attention(x, x, x, causal="bottom_right", kv_lengths=lengths)
+
+
+def test_exports_with_a_dynamic_length():
+    x, lengths = torch.randn(2, 2, 6, 8), torch.tensor([6, 2])
+    T = torch.export.Dim("T", min=2, max=512)
+    program = torch.export.export(
+        SelfAttention(), (x, lengths), dynamic_shapes={"x": {2: T}, "lengths": None}
+    )
+    assert any(node.target is ATTENTION for node in program.graph.nodes)
+    longer = torch.randn(2, 2, 20, 8)
+    for module in (program.module(), program.run_decompositions().module()):
+        torch.testing.assert_close(module(longer, lengths), SelfAttention()(longer, lengths))
+
+
+def test_meta_tensors_give_shapes():
+    q, k, v = (
+        torch.empty(2, h, n, d, device="meta") for h, n, d in ((4, 5, 8), (2, 7, 8), (2, 7, 3))
+    )
+    out, lse = heed.attention(q, k, v, return_lse=True)
+    assert out.shape == (2, 4, 5, 3) and lse.shape == (2, 4, 5) and out.device.type == "meta"
