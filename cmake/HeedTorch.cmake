@@ -11,10 +11,14 @@ if(torch_missing)
   message(FATAL_ERROR "heed: ${Python3_EXECUTABLE} has no torch. Run scripts/setup, or build the core alone: cmake --preset core")
 endif()
 list(APPEND CMAKE_PREFIX_PATH "${torch_prefix}")
+set(kineto_LIBRARY torch_cpu CACHE STRING "Part of libtorch_cpu, where torch's CMake package does not look")
 find_package(Torch 2.13 REQUIRED)
 find_package(OpenMP REQUIRED)  # without it at::parallel_for in our files is silently serial
 
 add_library(heed_torch INTERFACE)
-target_link_libraries(heed_torch INTERFACE ${TORCH_LIBRARIES} OpenMP::OpenMP_CXX)
+target_link_libraries(heed_torch INTERFACE ${TORCH_LIBRARIES})
+# Flags only: a path to the compiler's own libgomp would compete with the one beside libtorch.
+target_compile_options(heed_torch INTERFACE ${OpenMP_CXX_FLAGS})
+target_link_options(heed_torch INTERFACE ${OpenMP_CXX_FLAGS})
 target_include_directories(heed_torch SYSTEM INTERFACE ${TORCH_INCLUDE_DIRS})
 target_compile_definitions(heed_torch INTERFACE _GLIBCXX_USE_CXX11_ABI=1)

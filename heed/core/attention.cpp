@@ -118,31 +118,33 @@ class Backward {
         shape_(inputs.shape),
         group_(shape_.group()),
         heads_(shape_.B * shape_.Hkv),
-        chunk_keys_(heads_ == 0 || group_ == 0 ? 1 : set.backward_keys(head_inputs(inputs, 0, 0))),
+        chunk_keys_(heads_ == 0 ? 1 : set.backward_keys(head_inputs(inputs, 0, 0))),
         // A head without keys is one empty chunk: its d_q is written all the same.
         chunks_(shape_.S == 0 ? 1 : (shape_.S + chunk_keys_ - 1) / chunk_keys_) {}
 
   bool run() {
-    if (heads_ == 0) return true;
     const bool additive = inputs_.score == Score::kAdditive;
-    const Workspace workspace(executor_.threads(),
-                              group_ == 0 ? 0 : set_.backward_floats(head_inputs(inputs_, 0, 0)));
     const Workspace weights(additive ? heads_ * chunks_ : 0, group_ * shape_.D);
-    if (!workspace.ok() || !weights.ok()) return false;
-    workspace_ = &workspace;
+    if (!weights.ok()) return false;
     weights_ = additive ? &weights : nullptr;
-    const bool few = heads_ < 2 * executor_.threads() && executor_.threads() > 1 && chunks_ > 1;
-    if (few) {
-      if (!run_in_rounds()) return false;
-    } else {
-      run_by_head();
-    }
+    if (heads_ > 0 && !run_units()) return false;
     if (additive) add_weight_gradients();
     return true;
   }
 
  private:
   int64_t q_floats() const { return group_ * shape_.T * shape_.D; }
+
+  bool run_units() {
+    const Workspace workspace(executor_.threads(),
+                              set_.backward_floats(head_inputs(inputs_, 0, 0)));
+    if (!workspace.ok()) return false;
+    workspace_ = &workspace;
+    const int threads = executor_.threads();
+    if (threads > 1 && chunks_ > 1 && heads_ < 2 * threads) return run_in_rounds();
+    run_by_head();
+    return true;
+  }
 
   void run_by_head() {
     auto head = [&](int64_t index, int thread) {

@@ -21,7 +21,8 @@ namespace fs = std::filesystem;
 namespace {
 
 constexpr std::string_view kSuffix = ".tmp";
-constexpr std::size_t kMaxWrite = std::size_t{1} << 30;  // write(2) takes no more than 2 GiB at once
+constexpr std::size_t kMaxWrite = std::size_t{1}
+                                  << 30;  // write(2) takes no more than 2 GiB at once
 
 // Hidden, so that `*.safetensors` never matches a half-written file.
 std::string temporary_prefix(const fs::path& path) { return "." + path.filename().string() + "."; }

@@ -1,4 +1,5 @@
-// Writes a file so that a reader, even after a power cut, sees the old one or the new one, each whole.
+// Writes a file so that a reader, even after a power cut, sees the old one or the new one, each
+// whole.
 //
 //   AtomicFile file("model.safetensors");
 //   file.write(header.data(), header.size());
@@ -12,8 +13,9 @@
 
 namespace heed {
 
-// A temporary file beside `path`, locked while its writer lives. Temporaries of the same target whose writer was killed
-// are removed when the next one is opened. Every failure throws UserError with the path.
+// A temporary file beside `path`, locked while its writer lives. Temporaries of the same target
+// whose writer was killed are removed when the next one is opened. Every failure throws UserError
+// with the path.
 class AtomicFile {
  public:
   explicit AtomicFile(std::filesystem::path path);

@@ -1,7 +1,5 @@
 #include "heed/data/config.h"
 
-#include <yaml-cpp/yaml.h>
-
 #include <algorithm>
 #include <cmath>
 

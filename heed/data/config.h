@@ -10,7 +10,7 @@
 // outside its bounds. Every message starts with the file and the line.
 #pragma once
 
-#include <yaml-cpp/node/node.h>
+#include <yaml-cpp/yaml.h>
 
 #include <filesystem>
 #include <limits>

@@ -8,7 +8,6 @@
 namespace heed {
 
 std::string sha256(std::string_view bytes);
-inline std::string sha256_hex(std::string_view bytes) { return sha256(bytes); }
 std::string sha256_of_file(const std::filesystem::path& path);  // throws UserError
 
 }  // namespace heed

@@ -22,7 +22,8 @@ static_assert(std::endian::native == std::endian::little, "safetensors are littl
 
 constexpr uint64_t kPrefix = 8;  // the header's size
 
-// Reads by position. A file that is cut while it is read gives an error; mapped memory would end the process.
+// Reads by position. A file that is cut while it is read gives an error; mapped memory would end
+// the process.
 class InputFile {
  public:
   explicit InputFile(const std::filesystem::path& path) : path_(path) {
@@ -43,8 +44,7 @@ class InputFile {
     constexpr uint64_t kMost = uint64_t{1} << 30;  // pread(2) gives no more than 2 GiB at once
     char* next = static_cast<char*>(data);
     while (size > 0) {
-      const ssize_t count =
-          ::pread(fd_, next, std::min(size, kMost), static_cast<off_t>(position));
+      const ssize_t count = ::pread(fd_, next, std::min(size, kMost), static_cast<off_t>(position));
       if (count < 0 && errno == EINTR) continue;
       if (count < 0) refuse(std::string("cannot read: ") + std::strerror(errno));
       if (count == 0) refuse("truncated while it was read; copy it again");

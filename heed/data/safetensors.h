@@ -1,5 +1,6 @@
-// Reading and writing safetensors files. The reader accepts only what the format's specification allows, so a file that
-// was cut short, altered or made to deceive is refused with its reason and never read past its end.
+// Reading and writing safetensors files. The reader accepts only what the format's specification
+// allows, so a file that was cut short, altered or made to deceive is refused with its reason and
+// never read past its end.
 #pragma once
 
 #include <ATen/core/Tensor.h>

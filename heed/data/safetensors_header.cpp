@@ -1,5 +1,5 @@
-// The JSON header of a safetensors file, read by a state machine that knows only the format's grammar, so depth, repeated
-// keys and unknown fields are bounded by construction.
+// The JSON header of a safetensors file, read by a state machine that knows only the format's
+// grammar, so depth, repeated keys and unknown fields are bounded by construction.
 #include "heed/data/safetensors_header.h"
 
 #include <algorithm>
@@ -31,15 +31,15 @@ struct DtypeName {
   at::ScalarType dtype;
 };
 constexpr std::array<DtypeName, 10> kDtypes = {{{"F64", at::kDouble},
-                                               {"F32", at::kFloat},
-                                               {"F16", at::kHalf},
-                                               {"BF16", at::kBFloat16},
-                                               {"I64", at::kLong},
-                                               {"I32", at::kInt},
-                                               {"I16", at::kShort},
-                                               {"I8", at::kChar},
-                                               {"U8", at::kByte},
-                                               {"BOOL", at::kBool}}};
+                                                {"F32", at::kFloat},
+                                                {"F16", at::kHalf},
+                                                {"BF16", at::kBFloat16},
+                                                {"I64", at::kLong},
+                                                {"I32", at::kInt},
+                                                {"I16", at::kShort},
+                                                {"I8", at::kChar},
+                                                {"U8", at::kByte},
+                                                {"BOOL", at::kBool}}};
 
 [[noreturn]] void refuse(const std::string& reason) { throw SafetensorsHeaderError(reason); }
 
@@ -59,10 +59,12 @@ std::string_view dtype_name(const TensorEntry& entry) {
 }
 
 void check_name(const std::string& name) {
-  if (name.find('\0') != std::string::npos) refuse("tensor " + quoted_name(name) + ": name holds a NUL");
+  if (name.find('\0') != std::string::npos)
+    refuse("tensor " + quoted_name(name) + ": name holds a NUL");
 }
 
-// {"__metadata__": {string: string}, name: {"dtype": string, "shape": [n...], "data_offsets": [n, n]}}
+// {"__metadata__": {key: string, ...},
+//  name: {"dtype": string, "shape": [number, ...], "data_offsets": [number, number]}, ...}
 class HeaderHandler final : public nlohmann::json_sax<nlohmann::json> {
  public:
   explicit HeaderHandler(SafetensorsHeader& header) : header_(header) {}
@@ -186,9 +188,19 @@ class HeaderHandler final : public nlohmann::json_sax<nlohmann::json> {
 
  private:
   enum class Place {
-    kStart, kRoot, kEnd,
-    kMetadataValue, kMetadata, kMetadataString,
-    kTensorValue, kTensor, kDtype, kShapeValue, kShape, kOffsetsValue, kOffsets,
+    kStart,
+    kRoot,
+    kEnd,
+    kMetadataValue,
+    kMetadata,
+    kMetadataString,
+    kTensorValue,
+    kTensor,
+    kDtype,
+    kShapeValue,
+    kShape,
+    kOffsetsValue,
+    kOffsets,
   };
 
   void begin_field(const std::string& field) {
@@ -237,8 +249,8 @@ class HeaderHandler final : public nlohmann::json_sax<nlohmann::json> {
   std::set<std::string> seen_names_, seen_fields_;
 };
 
-// Bytes of a tensor of this shape, each dimension counted as at least 1, or nothing where 63 bits cannot hold it. A zero
-// must not hide the overflow of the others: strides are products too.
+// Bytes of a tensor of this shape, each dimension counted as at least 1, or nothing where 63 bits
+// cannot hold it. A zero must not hide the overflow of the others: strides are products too.
 std::optional<uint64_t> checked_bytes(const TensorEntry& entry) {
   constexpr auto kMost = static_cast<uint64_t>(std::numeric_limits<int64_t>::max());
   uint64_t bytes = c10::elementSize(entry.dtype);

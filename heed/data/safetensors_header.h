@@ -30,11 +30,12 @@ struct SafetensorsHeaderError : std::runtime_error {
   using std::runtime_error::runtime_error;
 };
 
-// `data_size` is the number of bytes after the header. Throws SafetensorsHeaderError with the rule that is broken.
+// `data_size` is the number of bytes after the header. Throws SafetensorsHeaderError with the rule
+// that is broken.
 SafetensorsHeader parse_safetensors_header(std::string_view json, uint64_t data_size);
 
-// Padded with spaces so that the data begin at a multiple of 8 bytes. Entries keep their order. Throws
-// SafetensorsHeaderError where a name, a type or a value cannot be stored.
+// Padded with spaces so that the data begin at a multiple of 8 bytes. Entries keep their order.
+// Throws SafetensorsHeaderError where a name, a type or a value cannot be stored.
 std::string format_safetensors_header(const SafetensorsHeader& header);
 
 std::string quoted_name(std::string_view name);  // a name from a file, fit for a one-line message

@@ -56,7 +56,8 @@ std::string from_icu(const icu::UnicodeString& text) {
   return out;
 }
 
-// Making an iterator or a transliterator loads rules and takes milliseconds, and using one changes it: one per thread.
+// Making an iterator or a transliterator loads rules and takes milliseconds, and using one changes
+// it: one per thread.
 icu::BreakIterator& character_iterator() {
   thread_local const auto iterator = [] {
     UErrorCode status = U_ZERO_ERROR;
@@ -105,7 +106,8 @@ bool is_pictograph(char32_t c) {
   return u_hasBinaryProperty(static_cast<UChar32>(c), UCHAR_EXTENDED_PICTOGRAPHIC);
 }
 
-// An emoji is as wide as its first character, whatever is joined to it; other clusters are the sum of their parts.
+// An emoji is as wide as its first character, whatever is joined to it; other clusters are the sum
+// of their parts.
 int grapheme_width(std::string_view grapheme) {
   const std::vector<char32_t> parts = code_points(grapheme);
   const bool flag = parts.size() == 2 && is_regional_indicator(parts[0]);
@@ -127,11 +129,6 @@ std::size_t valid_utf8_prefix(std::string_view text) {
     if (next_code_point(text, at) == 0xFFFD && at == start + 1) return start;
   }
   return text.size();
-}
-
-std::optional<std::size_t> first_invalid_utf8(std::string_view text) {
-  const std::size_t valid = valid_utf8_prefix(text);
-  return valid == text.size() ? std::nullopt : std::optional(valid);
 }
 
 bool is_valid_utf8(std::string_view text) { return valid_utf8_prefix(text) == text.size(); }
@@ -201,7 +198,8 @@ std::vector<std::string_view> graphemes(std::string_view text) {
   check(status, "grapheme iterator");
   int32_t start = iterator.first();
   for (int32_t end = iterator.next(); end != icu::BreakIterator::DONE; end = iterator.next()) {
-    out.push_back(text.substr(static_cast<std::size_t>(start), static_cast<std::size_t>(end - start)));
+    out.push_back(
+        text.substr(static_cast<std::size_t>(start), static_cast<std::size_t>(end - start)));
     start = end;
   }
   return out;
@@ -218,7 +216,8 @@ int display_width(std::string_view text) {
 }
 
 std::string pad_to_width(std::string_view text, int width, Align align) {
-  const std::string padding(static_cast<std::size_t>(std::max(0, width - display_width(text))), ' ');
+  const std::string padding(static_cast<std::size_t>(std::max(0, width - display_width(text))),
+                            ' ');
   return align == Align::kLeft ? std::string(text) + padding : padding + std::string(text);
 }
 

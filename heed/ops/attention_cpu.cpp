@@ -1,6 +1,5 @@
 // The operators' CPU kernels: tensors in, views to heed/core, tensors out.
 #include <ATen/ops/empty.h>
-#include <ATen/ops/zeros.h>
 #include <torch/library.h>
 
 #include <cmath>
@@ -32,14 +31,14 @@ struct Operands {
   Tensor q, k, v;            // contiguous rows
 };
 
-Operands checked_operands(const char* op, const Tensor& q, const Tensor& k, const Tensor& v,
-                          const AttentionOptions& options) {
-  Operands operands{.shape = check_inputs(op, q, k, v, options).concrete(),
+// v is undefined where only the weights are asked for.
+Operands operands_of(const char* op, const SymShape& shape, const Tensor& q, const Tensor& k,
+                     const Tensor& v, const AttentionOptions& options) {
+  Operands operands{.shape = shape.concrete(),
                     .options = options,
                     .q = with_contiguous_rows(q),
                     .k = with_contiguous_rows(k),
-                    .v = v};
-  if (v.defined()) operands.v = with_contiguous_rows(v);
+                    .v = v.defined() ? with_contiguous_rows(v) : v};
   if (options.weight.defined()) operands.options.weight = options.weight.contiguous();
   if (options.kv_lengths.defined()) {
     check_lengths(op, options.kv_lengths, operands.shape.S);
@@ -78,8 +77,8 @@ std::tuple<Tensor, Tensor> forward(const Tensor& q, const Tensor& k, const Tenso
                                    std::optional<double> scale, const std::optional<Tensor>& weight,
                                    const std::optional<Tensor>& kv_lengths) {
   const char* op = "attention";
-  const Operands operands =
-      checked_operands(op, q, k, v, parse_options(op, kind, causal, scale, weight, kv_lengths));
+  const AttentionOptions options = parse_options(op, kind, causal, scale, weight, kv_lengths);
+  const Operands operands = operands_of(op, check_inputs(op, q, k, v, options), q, k, v, options);
   const Shape& shape = operands.shape;
   Tensor out = empty_in_order_of(q, shape.Dv);
   Tensor lse = at::empty({shape.B, shape.H, shape.T}, q.options());
@@ -100,11 +99,11 @@ std::tuple<Tensor, Tensor, Tensor, Tensor> backward(
     const std::optional<Tensor>& weight, const std::optional<Tensor>& kv_lengths) {
   const char* op = "attention_backward";
   const AttentionOptions options = parse_options(op, kind, causal, scale, weight, kv_lengths);
-  const Operands operands = checked_operands(op, q, k, v, options);
-  const Shape& shape = operands.shape;
+  const SymShape checked = check_inputs(op, q, k, v, options);
   const Tensor d_lse_in = d_lse.value_or(Tensor());
-  check_gradients(op, check_inputs(op, q, k, v, options), q,
-                  {.out = out, .lse = lse, .d_out = d_out, .d_lse = d_lse_in});
+  check_gradients(op, checked, q, {.out = out, .lse = lse, .d_out = d_out, .d_lse = d_lse_in});
+  const Operands operands = operands_of(op, checked, q, k, v, options);
+  const Shape& shape = operands.shape;
 
   const Tensor out_rows = with_contiguous_rows(out), d_out_rows = with_contiguous_rows(d_out);
   const Tensor lse_dense = lse.contiguous();
@@ -136,8 +135,9 @@ Tensor weights(const Tensor& q, const Tensor& k, std::string_view kind,
                std::optional<std::string_view> causal, std::optional<double> scale,
                const std::optional<Tensor>& weight, const std::optional<Tensor>& kv_lengths) {
   const char* op = "attention_weights";
-  Operands operands = checked_operands(op, q, k, Tensor(),
-                                       parse_options(op, kind, causal, scale, weight, kv_lengths));
+  const AttentionOptions options = parse_options(op, kind, causal, scale, weight, kv_lengths);
+  const Operands operands =
+      operands_of(op, check_scores(op, q, k, options), q, k, Tensor(), options);
   const Shape& shape = operands.shape;
   Tensor p = at::empty({shape.B, shape.H, shape.T, shape.S}, q.options());
   Tensor lse = at::empty({shape.B, shape.H, shape.T}, q.options());

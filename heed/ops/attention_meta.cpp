@@ -43,7 +43,7 @@ Tensor weights(const Tensor& q, const Tensor& k, std::string_view kind,
                const std::optional<Tensor>& weight, const std::optional<Tensor>& kv_lengths) {
   const char* op = "attention_weights";
   const SymShape shape =
-      check_inputs(op, q, k, Tensor(), parse_options(op, kind, causal, scale, weight, kv_lengths));
+      check_scores(op, q, k, parse_options(op, kind, causal, scale, weight, kv_lengths));
   return at::empty_symint({shape.B, shape.H, shape.T, shape.S}, q.options());
 }
 

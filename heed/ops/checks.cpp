@@ -70,12 +70,14 @@ void check_device(Argument argument, const at::Tensor& tensor, const at::Tensor&
 }
 
 void check_like_query(Argument argument, const at::Tensor& tensor, const at::Tensor& q) {
+  TORCH_CHECK(tensor.defined(), message(argument, "a tensor", "None"));
   check_dtype(argument, tensor, q.scalar_type());
   check_device(argument, tensor, q);
 }
 
 void check_query(const char* op, const at::Tensor& q) {
   const Argument argument{op, "q"};
+  TORCH_CHECK(q.defined(), message(argument, "a tensor", "None"));
   const at::ScalarType type = q.scalar_type();
   TORCH_CHECK(type == at::kFloat || type == at::kDouble,
               message(argument, "dtype float32 or float64 (half precision isn't there yet)",
@@ -153,27 +155,31 @@ std::optional<std::string_view> causal_name(Causal causal) {
   return std::nullopt;
 }
 
-SymShape check_inputs(const char* op, const at::Tensor& q, const at::Tensor& k, const at::Tensor& v,
+SymShape check_scores(const char* op, const at::Tensor& q, const at::Tensor& k,
                       const AttentionOptions& options) {
   check_query(op, q);
   check_like_query({op, "k"}, k, q);
   check_rank({op, "k"}, k, "[B,Hkv,S,D]", 4);
-  SymShape shape{.B = q.sym_size(0),
-                 .H = q.sym_size(1),
-                 .Hkv = k.sym_size(1),
-                 .T = q.sym_size(2),
-                 .S = k.sym_size(2),
-                 .D = q.sym_size(3),
-                 .Dv = 0};
+  const SymShape shape{.B = q.sym_size(0),
+                       .H = q.sym_size(1),
+                       .Hkv = k.sym_size(1),
+                       .T = q.sym_size(2),
+                       .S = k.sym_size(2),
+                       .D = q.sym_size(3),
+                       .Dv = 0};
   check_shape({op, "k"}, k, "[B,Hkv,S,D]", {shape.B, shape.Hkv, shape.S, shape.D});
   check_heads(op, shape);
-  if (v.defined()) {
-    check_like_query({op, "v"}, v, q);
-    check_rank({op, "v"}, v, "[B,Hkv,S,Dv]", 4);
-    shape.Dv = v.sym_size(3);
-    check_shape({op, "v"}, v, "[B,Hkv,S,Dv]", {shape.B, shape.Hkv, shape.S, shape.Dv});
-  }
   check_options(op, q, shape, options);
+  return shape;
+}
+
+SymShape check_inputs(const char* op, const at::Tensor& q, const at::Tensor& k, const at::Tensor& v,
+                      const AttentionOptions& options) {
+  SymShape shape = check_scores(op, q, k, options);
+  check_like_query({op, "v"}, v, q);
+  check_rank({op, "v"}, v, "[B,Hkv,S,Dv]", 4);
+  shape.Dv = v.sym_size(3);
+  check_shape({op, "v"}, v, "[B,Hkv,S,Dv]", {shape.B, shape.Hkv, shape.S, shape.Dv});
   return shape;
 }
 

@@ -27,7 +27,11 @@ AttentionOptions parse_options(const char* op, std::string_view kind,
 const char* kind_name(Score score);
 std::optional<std::string_view> causal_name(Causal causal);
 
-// Checks dtypes, devices and sizes of what every operator takes. An undefined v counts as Dv = 0.
+// Checks dtypes, devices and sizes of what gives the scores; the result's Dv is 0.
+SymShape check_scores(const char* op, const at::Tensor& q, const at::Tensor& k,
+                      const AttentionOptions& options);
+
+// The same, and the values.
 SymShape check_inputs(const char* op, const at::Tensor& q, const at::Tensor& k, const at::Tensor& v,
                       const AttentionOptions& options);
 

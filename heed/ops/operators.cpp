@@ -5,7 +5,9 @@
 #include <torch/library.h>
 
 #include <optional>
+#include <string>
 #include <string_view>
+#include <vector>
 
 #include "heed/core/isa.h"
 #include "heed/ops/checks.h"

@@ -27,8 +27,8 @@ class Numbering {
     std::vector<int32_t> numbers;
     for (const std::string& token :
          tokenize(options_.lowercase ? to_lower(text) : text, options_.tokenizer)) {
-      numbers.push_back(number_of_.emplace(token, static_cast<int32_t>(number_of_.size()))
-                            .first->second);
+      numbers.push_back(
+          number_of_.emplace(token, static_cast<int32_t>(number_of_.size())).first->second);
     }
     return numbers;
   }
@@ -102,9 +102,9 @@ double geometric_mean(const std::array<double, kMaxOrder>& precisions) {
 }  // namespace
 
 double BleuScore::length_ratio() const {
-  return reference_length == 0 ? 0.0
-                               : static_cast<double>(hypothesis_length) /
-                                     static_cast<double>(reference_length);
+  return reference_length == 0
+             ? 0.0
+             : static_cast<double>(hypothesis_length) / static_cast<double>(reference_length);
 }
 
 std::string BleuScore::to_string() const {

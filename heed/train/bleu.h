@@ -1,5 +1,5 @@
-// Corpus BLEU (Papineni et al., 2002), equal to sacreBLEU's: 4-grams, exponential smoothing, brevity penalty against the
-// reference of the closest length.
+// Corpus BLEU (Papineni et al., 2002), equal to sacreBLEU's: 4-grams, exponential smoothing,
+// brevity penalty against the reference of the closest length.
 #pragma once
 
 #include <array>

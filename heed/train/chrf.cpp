@@ -66,7 +66,7 @@ double f_score(const Statistics& statistics) {
   if (orders == 0 || precision + recall == 0.0) return 0.0;
   precision /= orders;
   recall /= orders;
-  return 100.0 * (1.0 + kBetaSquared) * precision * recall / (kBetaSquared * precision + recall);
+  return 100.0 * ((1.0 + kBetaSquared) * precision * recall / (kBetaSquared * precision + recall));
 }
 
 // The statistics against the reference with the best score, the first such.
@@ -106,8 +106,7 @@ ChrfScore corpus_chrf(std::span<const std::string> hypotheses,
       total[n].matches += segment[n].matches;
     }
   }
-  return {f_score(total),
-          metric_signature(references, lowercase, "eff:yes|nc:6|nw:0|space:no")};
+  return {f_score(total), metric_signature(references, lowercase, "eff:yes|nc:6|nw:0|space:no")};
 }
 
 }  // namespace heed

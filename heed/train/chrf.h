@@ -1,5 +1,5 @@
-// chrF2 (Popovic, 2015), equal to sacreBLEU's: F-score of character n-grams up to 6, recall weighing twice as much as
-// precision, white space left out, the best of several references.
+// chrF2 (Popovic, 2015), equal to sacreBLEU's: F-score of character n-grams up to 6, recall
+// weighing twice as much as precision, white space left out, the best of several references.
 #pragma once
 
 #include <span>

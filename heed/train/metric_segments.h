@@ -1,4 +1,5 @@
-// What BLEU and chrF share: hypotheses beside their references, and the signature that names a score's settings.
+// What BLEU and chrF share: hypotheses beside their references, and the signature that names a
+// score's settings.
 #pragma once
 
 #include <span>
@@ -13,7 +14,8 @@ using References = std::vector<std::string>;  // of one segment; at least one
 void check_segments(std::span<const std::string> hypotheses,
                     std::span<const References> references);
 
-// "nrefs:1|case:mixed|<details>|version:2.6.0", as sacreBLEU prints it; nrefs is "var" where the numbers differ.
+// "nrefs:1|case:mixed|<details>|version:2.6.0", as sacreBLEU prints it; nrefs is "var" where the
+// numbers differ.
 std::string metric_signature(std::span<const References> references, bool lowercase,
                              const std::string& details);
 

@@ -1,5 +1,5 @@
-// The tokenizers of BLEU, by hand-written scans: each is one pass of a rule over bytes. Rules test ASCII characters only,
-// so bytes of longer characters pass through as "not a digit, not a mark".
+// The tokenizers of BLEU, by hand-written scans: each is one pass of a rule over bytes. Rules test
+// ASCII characters only, so bytes of longer characters pass through as "not a digit, not a mark".
 #include "heed/train/metric_tokenizers.h"
 
 #include <algorithm>
@@ -26,7 +26,7 @@ std::string separate_marks(std::string_view text) {
     if (stands_alone(c)) {
       out.append({' ', c, ' '});
     } else if (c == ' ') {
-      out += "   ";  // the next rules look at the neighbours of periods and must see what sacreBLEU's see
+      out += "   ";  // the later rules see a period's neighbours, which must be sacreBLEU's
     } else {
       out += c;
     }
@@ -60,7 +60,9 @@ std::string separate_words(std::string_view text) {
       split_behind);
   out = replace_pairs(
       out, [](char c, char next) { return is_period_or_comma(c) && !is_digit(next); },
-      [](std::string& to, char c, char next) { to.append({' ', c, ' ', next}); });
+      [](std::string& to, char c, char next) {
+        to.append({' ', c, ' ', next});
+      });
   return replace_pairs(
       out, [](char c, char next) { return is_digit(c) && next == '-'; }, split_behind);
 }
@@ -88,8 +90,9 @@ struct Range {
   char32_t first, last;
 };
 
-// sacreBLEU writes the ranges of CJK extension B and of the compatibility supplement with four-digit escapes; read as
-// Python reads them, they are the second and third here, and the true supplementary characters are not split.
+// sacreBLEU writes the ranges of CJK extension B and of the compatibility supplement with
+// four-digit escapes; read as Python reads them, they are the second and third here, and the true
+// supplementary characters are not split.
 constexpr std::array<Range, 22> kSplitInChinese = {
     {{0x3400, 0x4DB5}, {0x2001, 0x2A6D}, {0x2F81, 0x2FA1}, {0x4E00, 0x9FA5}, {0x9FA6, 0x9FBB},
      {0xF900, 0xFA2D}, {0xFA30, 0xFA6A}, {0xFA70, 0xFAD9}, {0xFF00, 0xFFEF}, {0x2E80, 0x2EFF},

@@ -53,7 +53,8 @@ void visit_both(const NgramCounts<kMaxOrder>& a, const NgramCounts<kMaxOrder>& b
 template <std::size_t kMaxOrder>
 int64_t count_matches(const NgramCounts<kMaxOrder>& a, const NgramCounts<kMaxOrder>& b) {
   int64_t matches = 0;
-  visit_both(a, b, [&](const auto&, int64_t in_a, int64_t in_b) { matches += std::min(in_a, in_b); });
+  visit_both(a, b,
+             [&](const auto&, int64_t in_a, int64_t in_b) { matches += std::min(in_a, in_b); });
   return matches;
 }
 

@@ -1,6 +1,7 @@
 #include "heed/train/trainer.h"
 
 #include <ATen/CPUGeneratorImpl.h>
+#include <ATen/Context.h>
 #include <ATen/ops/_foreach_lerp.h>
 #include <torch/csrc/autograd/grad_mode.h>
 
@@ -28,6 +29,9 @@ std::string first_difference(const nlohmann::json& a, const nlohmann::json& b) {
   return path;
 }
 
+// A handle to torch's CPU generator, which dropout and initialisation draw from.
+at::Generator random_generator() { return at::detail::getDefaultCPUGenerator(); }
+
 std::string fixed(double value, int digits) {
   char text[64];
   std::snprintf(text, sizeof text, "%.*f", digits, value);
@@ -44,7 +48,7 @@ class Trainer {
         optimizer_(task.module(), options.adamw),
         schedule_(options.schedule, options.epochs * task.plan_epoch(1)),
         progress_(options.epochs * task.plan_epoch(1), options.log_every) {
-    at::detail::getDefaultCPUGenerator().set_current_seed(static_cast<uint64_t>(options.seed));
+    at::manual_seed(static_cast<uint64_t>(options.seed));
     state_.config = std::move(config);
     if (options_.average > 0) {
       for (const auto& [name, tensor] : models::named_tensors(task_.module())) {
@@ -114,7 +118,7 @@ void Trainer::resume() {
   }
   models::load_tensors(task_.module(), saved.model, (folder_ / kCheckpointFile).string());
   optimizer_.load_state(saved.optimizer);
-  at::detail::getDefaultCPUGenerator().set_state(saved.random_state);
+  random_generator().set_state(saved.random_state);
   schedule_.state = saved.schedule;
   state_ = std::move(saved);
   say("resumed at step " + std::to_string(state_.step) + ", epoch " + std::to_string(state_.epoch));
@@ -124,7 +128,7 @@ void Trainer::save() {
   Checkpoint checkpoint = state_;
   checkpoint.model = models::named_tensors(task_.module());
   checkpoint.optimizer = optimizer_.state();
-  checkpoint.random_state = at::detail::getDefaultCPUGenerator().get_state();
+  checkpoint.random_state = random_generator().get_state();
   checkpoint.schedule = schedule_.state;
   checkpoint.seconds = seconds();
   save_checkpoint(folder_ / kCheckpointFile, checkpoint);

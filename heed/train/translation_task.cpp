@@ -2,7 +2,7 @@
 
 #include <ATen/core/Reduction.h>
 #include <ATen/ops/cross_entropy_loss.h>
-#include <ATen/CPUGeneratorImpl.h>
+#include <ATen/Context.h>
 #include <torch/csrc/autograd/grad_mode.h>
 
 #include <cmath>
@@ -57,8 +57,7 @@ TranslationTask::TranslationTask(const TranslationTraining& config,
   described.length_penalty = config.length_penalty;
   described.data = config.data;
   described.model = config.model;
-  at::detail::getDefaultCPUGenerator().set_current_seed(
-      static_cast<uint64_t>(config.training.seed));
+  at::manual_seed(static_cast<uint64_t>(config.training.seed));
   translator_ = std::make_unique<models::Translator>(
       described, Subwords::train(side(train_text_, &SentencePair::source), config.source_subwords),
       Subwords::train(side(train_text_, &SentencePair::target), config.target_subwords));

@@ -107,55 +107,66 @@ const std::vector<Case>& all_cases() {
   static const std::vector<Case> cases = [] {
     std::vector<Case> all;
     constexpr Causal kCorners[] = {Causal::kNone, Causal::kTopLeft, Causal::kBottomRight};
-    auto add = [&](Shape shape, Causal causal = Causal::kNone, Lengths lengths = Lengths::kNone,
-                   Layout layout = Layout::kDense) {
-      for (Score score : {Score::kDot, Score::kAdditive}) {
-        all.push_back({shape, score, causal, lengths, layout, 0});
-      }
+    constexpr Score kScores[] = {Score::kDot, Score::kAdditive};
+    auto add = [&](Score score, Shape shape, Causal causal = Causal::kNone,
+                   Lengths lengths = Lengths::kNone, Layout layout = Layout::kDense) {
+      all.push_back({shape, score, causal, lengths, layout, 0});
     };
-    // T and S on both sides of a vector, of the short-row limit and of a tile.
+    // T and S on both sides of a vector, of the short-row limit and of a tile. Additive scores know
+    // no tile, only blocks of rows and of keys.
     constexpr int64_t kSizes[] = {1, 7, 8, 9, 15, 16, 17, 47, 48, 49, 129};
     int corner = 0;
     for (int64_t T : kSizes) {
       for (int64_t S : kSizes) {
-        add({.B = 1, .H = 1, .Hkv = 1, .T = T, .S = S, .D = 16, .Dv = 16}, kCorners[corner++ % 3]);
+        const Shape shape = {.B = 1, .H = 1, .Hkv = 1, .T = T, .S = S, .D = 16, .Dv = 16};
+        const Causal causal = kCorners[corner++ % 3];
+        add(Score::kDot, shape, causal);
+        if (T <= 17 && S != 47) add(Score::kAdditive, shape, causal);
       }
     }
     // Head widths on both sides of a vector, equal and not, for a short and a tiled T.
     constexpr int64_t kWidths[] = {1, 3, 16, 64, 65, 128};
-    for (int64_t T : {2, 20}) {
-      for (int64_t D : kWidths) {
-        for (int64_t Dv : kWidths) add({.B = 1, .H = 1, .Hkv = 1, .T = T, .S = 19, .D = D, .Dv = Dv});
+    for (int64_t D : kWidths) {
+      for (int64_t Dv : kWidths) {
+        for (int64_t T : {2, 20}) {
+          add(Score::kDot, {.B = 1, .H = 1, .Hkv = 1, .T = T, .S = 19, .D = D, .Dv = Dv});
+        }
+        add(Score::kAdditive, {.B = 1, .H = 1, .Hkv = 1, .T = 2, .S = 19, .D = D, .Dv = Dv});
       }
     }
     // Groups, lengths, layouts, corners together.
-    for (Causal causal : kCorners) {
-      for (Lengths lengths : {Lengths::kNone, Lengths::kMixed}) {
-        for (Layout layout : {Layout::kDense, Layout::kTokenMajor}) {
-          for (int64_t T : {1, 5, 50}) {
-            add({.B = 3, .H = 4, .Hkv = 2, .T = T, .S = 70, .D = 24, .Dv = 17}, causal, lengths,
-                layout);
+    for (Score score : kScores) {
+      for (Causal causal : kCorners) {
+        for (Lengths lengths : {Lengths::kNone, Lengths::kMixed}) {
+          for (Layout layout : {Layout::kDense, Layout::kTokenMajor}) {
+            for (int64_t T : {1, 5, 50}) {
+              add(score, {.B = 3, .H = 4, .Hkv = 2, .T = T, .S = 70, .D = 24, .Dv = 17}, causal,
+                  lengths, layout);
+            }
           }
         }
       }
     }
     // Several backward chunks, and sums long enough to round badly.
     for (Causal causal : kCorners) {
-      add({.B = 1, .H = 2, .Hkv = 1, .T = 3, .S = 700, .D = 32, .Dv = 40}, causal);
-      add({.B = 1, .H = 2, .Hkv = 1, .T = 60, .S = 700, .D = 12, .Dv = 20}, causal);
-      add({.B = 1, .H = 1, .Hkv = 1, .T = 12, .S = 900, .D = 130, .Dv = 128}, causal);
+      add(Score::kDot, {.B = 1, .H = 2, .Hkv = 1, .T = 3, .S = 700, .D = 32, .Dv = 40}, causal);
+      add(Score::kDot, {.B = 1, .H = 2, .Hkv = 1, .T = 60, .S = 900, .D = 130, .Dv = 128}, causal);
+      add(Score::kAdditive, {.B = 1, .H = 2, .Hkv = 1, .T = 12, .S = 300, .D = 20, .Dv = 40}, causal);
     }
-    add({.B = 2, .H = 1, .Hkv = 1, .T = 1, .S = 23, .D = 512, .Dv = 512}, Causal::kNone,
-        Lengths::kMixed);
-    add({.B = 1, .H = 1, .Hkv = 1, .T = 50, .S = 50, .D = 512, .Dv = 300});
+    for (Score score : kScores) {
+      add(score, {.B = 2, .H = 1, .Hkv = 1, .T = 1, .S = 23, .D = 512, .Dv = 512}, Causal::kNone,
+          Lengths::kMixed);
+    }
+    add(Score::kDot, {.B = 1, .H = 1, .Hkv = 1, .T = 50, .S = 50, .D = 512, .Dv = 300});
     // Nothing of something.
-    for (int64_t T : {0, 3, 20}) {
-      add({.B = 2, .H = 2, .Hkv = 1, .T = T, .S = 0, .D = 8, .Dv = 8});
-      add({.B = 0, .H = 2, .Hkv = 1, .T = T, .S = 5, .D = 8, .Dv = 8});
-      add({.B = 2, .H = 2, .Hkv = 1, .T = T, .S = 5, .D = 0, .Dv = 8});
-      add({.B = 2, .H = 2, .Hkv = 1, .T = T, .S = 5, .D = 8, .Dv = 0}, Causal::kTopLeft);
+    for (Score score : kScores) {
+      for (int64_t T : {0, 3, 20}) {
+        add(score, {.B = 2, .H = 2, .Hkv = 1, .T = T, .S = 0, .D = 8, .Dv = 8});
+        add(score, {.B = 0, .H = 2, .Hkv = 1, .T = T, .S = 5, .D = 8, .Dv = 8});
+        add(score, {.B = 2, .H = 2, .Hkv = 1, .T = T, .S = 5, .D = 0, .Dv = 8});
+        add(score, {.B = 2, .H = 2, .Hkv = 1, .T = T, .S = 5, .D = 8, .Dv = 0}, Causal::kTopLeft);
+      }
     }
-    add({.B = 2, .H = 2, .Hkv = 1, .T = 0, .S = 30, .D = 8, .Dv = 8});
     // A scale that turns the order of scores around.
     all.push_back({{.B = 1, .H = 1, .Hkv = 1, .T = 20, .S = 20, .D = 8, .Dv = 8},
                    Score::kDot, Causal::kTopLeft, Lengths::kNone, Layout::kDense, -0.7});

@@ -83,8 +83,8 @@ TEST_F(SafetensorsTest, EveryTypeIsReadBackBitForBit) {
   write_safetensors(path_, tensors, {{"format", "pt"}, {"说明", "注意力 \"a\"\n"}});
 
   const TensorFile back = read_safetensors(path_);
-  EXPECT_EQ(back.metadata, (std::map<std::string, std::string>{{"format", "pt"},
-                                                               {"说明", "注意力 \"a\"\n"}}));
+  EXPECT_EQ(back.metadata,
+            (std::map<std::string, std::string>{{"format", "pt"}, {"说明", "注意力 \"a\"\n"}}));
   ASSERT_EQ(back.tensors.size(), tensors.size());
   for (const auto& [name, tensor] : tensors) {
     ASSERT_TRUE(back.tensors.contains(name)) << name;
@@ -106,8 +106,8 @@ TEST_F(SafetensorsTest, NanAndInfinityKeepTheirBits) {
 
 TEST_F(SafetensorsTest, StridedTensorsAndThoseWithGradientsAreWrittenByValue) {
   const at::Tensor whole = at::randn({4, 6});
-  const at::Tensor turned = whole.t();                       // [6,4]
-  const at::Tensor every_other = whole.slice(1, 1, 6, 2);    // [4,3]
+  const at::Tensor turned = whole.t();                     // [6,4]
+  const at::Tensor every_other = whole.slice(1, 1, 6, 2);  // [4,3]
   const at::Tensor learned = at::randn({3}).requires_grad_();
   write_safetensors(path_, {{"a", turned}, {"b", every_other}, {"c", learned}});
   const TensorFile back = read_safetensors(path_);
@@ -122,11 +122,10 @@ TEST_F(SafetensorsTest, EqualContentGivesEqualBytesAndAlignedData) {
                              {"wide", at::ones({2}, at::kDouble)}};
   write_safetensors(path_, tensors, {{"b", "2"}, {"a", "1"}});
   const std::string bytes = read_bytes();
-  const std::string header =
-      R"({"__metadata__":{"a":"1","b":"2"},)"
-      R"("wide":{"dtype":"F64","shape":[2],"data_offsets":[0,16]},)"
-      R"("half":{"dtype":"F16","shape":[3],"data_offsets":[16,22]},)"
-      R"("flag":{"dtype":"BOOL","shape":[1],"data_offsets":[22,23]}})";
+  const std::string header = R"({"__metadata__":{"a":"1","b":"2"},)"
+                             R"("wide":{"dtype":"F64","shape":[2],"data_offsets":[0,16]},)"
+                             R"("half":{"dtype":"F16","shape":[3],"data_offsets":[16,22]},)"
+                             R"("flag":{"dtype":"BOOL","shape":[1],"data_offsets":[22,23]}})";
   const std::string padding((8 - header.size() % 8) % 8, ' ');
   EXPECT_EQ(bytes.substr(0, 8), size_bytes(header.size() + padding.size()));
   EXPECT_EQ(bytes.substr(8, header.size() + padding.size()), header + padding);
@@ -144,16 +143,16 @@ TEST_F(SafetensorsTest, OddButLawfulFilesAreRead) {
   write_bytes(file_of(one_tensor("[0,4294967296]", "[0,0]"), 0));
   EXPECT_EQ(read_error(), "accepted");
   // A path is only a name here; and the data may lie at an odd address.
-  write_bytes(file_of(
-      R"({"../../etc/passwd":{"shape":[1],"data_offsets":[1,5],"dtype":"F32"},)"
-      R"("":{"dtype":"U8","shape":[1],"data_offsets":[0,1]}})", 5));
+  write_bytes(file_of(R"({"../../etc/passwd":{"shape":[1],"data_offsets":[1,5],"dtype":"F32"},)"
+                      R"("":{"dtype":"U8","shape":[1],"data_offsets":[0,1]}})",
+                      5));
   EXPECT_EQ(read_safetensors(path_).tensors.at("../../etc/passwd").item<float>(), 0.0f);
   // An empty tensor between two others, at either end.
-  write_bytes(file_of(
-      R"({"b":{"dtype":"U8","shape":[0],"data_offsets":[2,2]},)"
-      R"("a":{"dtype":"U8","shape":[2],"data_offsets":[0,2]},)"
-      R"("c":{"dtype":"U8","shape":[1],"data_offsets":[2,3]},)"
-      R"("d":{"dtype":"U8","shape":[0],"data_offsets":[3,3]}})", 3));
+  write_bytes(file_of(R"({"b":{"dtype":"U8","shape":[0],"data_offsets":[2,2]},)"
+                      R"("a":{"dtype":"U8","shape":[2],"data_offsets":[0,2]},)"
+                      R"("c":{"dtype":"U8","shape":[1],"data_offsets":[2,3]},)"
+                      R"("d":{"dtype":"U8","shape":[0],"data_offsets":[3,3]}})",
+                      3));
   EXPECT_EQ(read_error(), "accepted");
 }
 
@@ -274,7 +273,8 @@ std::vector<BadFile> files_with_bad_layouts() {
       {file_of(two("[0,2]", "[1,3]"), 3), "\"b\": data overlap another tensor's"},
       {file_of(two("[0,2]", "[0,2]"), 2), "\"b\": data overlap another tensor's"},
       {file_of(two("[0,2]", "[2,4]"), 3), "truncated: tensors need 4 bytes"},
-      {file_of(one_tensor("[1073741824]", "[0,4294967296]"), 16), "truncated: tensors need 4294967"},
+      {file_of(one_tensor("[1073741824]", "[0,4294967296]"), 16),
+       "truncated: tensors need 4294967"},
       {size_bytes(one_tensor("[2]", "[0,2]", "BOOL").size()) + one_tensor("[2]", "[0,2]", "BOOL") +
            "\x01\x02",
        "a BOOL is neither 0 nor 1"},

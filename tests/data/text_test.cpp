@@ -19,15 +19,17 @@ TEST(Utf8, AcceptsEveryLengthOfCharacter) {
 }
 
 TEST(Utf8, GivesThePlaceOfTheFirstBadByte) {
-  EXPECT_EQ(first_invalid_utf8("plain 中文"), std::nullopt);
-  EXPECT_EQ(first_invalid_utf8("\xFF"), 0u);
-  EXPECT_EQ(first_invalid_utf8("ab\x80"), 2u);              // continuation without a start
-  EXPECT_EQ(first_invalid_utf8("中\xE4\xB8"), 3u);          // cut short
-  EXPECT_EQ(first_invalid_utf8("a\xE4\xB8 b"), 1u);         // cut short in the middle
-  EXPECT_EQ(first_invalid_utf8("\xC0\xAF"), 0u);            // over-long
-  EXPECT_EQ(first_invalid_utf8("a\xED\xA0\x80"), 1u);       // a surrogate
-  EXPECT_EQ(first_invalid_utf8("a\xF4\x90\x80\x80"), 1u);   // beyond U+10FFFF
-  EXPECT_EQ(first_invalid_utf8("\uFFFD\xFF"), 3u);
+  EXPECT_EQ(valid_utf8_prefix("plain 中文"), 12u);
+  EXPECT_EQ(valid_utf8_prefix("\xFF"), 0u);
+  EXPECT_EQ(valid_utf8_prefix("ab"
+                              "\x80"),
+            2u);                                          // continuation without a start
+  EXPECT_EQ(valid_utf8_prefix("中\xE4\xB8"), 3u);         // cut short
+  EXPECT_EQ(valid_utf8_prefix("a\xE4\xB8 b"), 1u);        // cut short in the middle
+  EXPECT_EQ(valid_utf8_prefix("\xC0\xAF"), 0u);           // over-long
+  EXPECT_EQ(valid_utf8_prefix("a\xED\xA0\x80"), 1u);      // a surrogate
+  EXPECT_EQ(valid_utf8_prefix("a\xF4\x90\x80\x80"), 1u);  // beyond U+10FFFF
+  EXPECT_EQ(valid_utf8_prefix("\uFFFD\xFF"), 3u);
 }
 
 TEST(CodePoints, RoundTripAndReplaceBadBytes) {
@@ -42,7 +44,8 @@ TEST(CodePoints, RoundTripAndReplaceBadBytes) {
 }
 
 TEST(Whitespace, SplitsAtEveryUnicodeSpace) {
-  EXPECT_EQ(split_whitespace("  one\ttwo\u3000三\u00A0four\n"), (Words{"one", "two", "三", "four"}));
+  EXPECT_EQ(split_whitespace("  one\ttwo\u3000三\u00A0four\n"),
+            (Words{"one", "two", "三", "four"}));
   EXPECT_EQ(split_whitespace("zero\u200Bwidth"), (Words{"zero\u200Bwidth"}));
   EXPECT_TRUE(split_whitespace(" \u2003 ").empty());
   EXPECT_TRUE(split_whitespace("").empty());
@@ -54,7 +57,8 @@ TEST(Whitespace, SplitsAtEveryUnicodeSpace) {
 TEST(Graphemes, KeepWhatAReaderSeesAsOneCharacter) {
   EXPECT_EQ(graphemes("e\u0301a"), (Words{"e\u0301", "a"}));
   EXPECT_EQ(graphemes("中文"), (Words{"中", "文"}));
-  EXPECT_EQ(graphemes("👩‍👩‍👧🇨🇳👍🏽"), (Words{"👩‍👩‍👧", "🇨🇳", "👍🏽"}));
+  EXPECT_EQ(graphemes("👩‍👩‍👧🇨🇳👍🏽"),
+            (Words{"👩‍👩‍👧", "🇨🇳", "👍🏽"}));
   EXPECT_TRUE(graphemes("").empty());
 }
 
@@ -63,17 +67,17 @@ TEST(DisplayWidth, CountsTerminalCells) {
   EXPECT_EQ(display_width("abc"), 3);
   EXPECT_EQ(display_width("naïve"), 5);
   EXPECT_EQ(display_width("我爱你。"), 8);
-  EXPECT_EQ(display_width("ＡＢ"), 4);            // full width
-  EXPECT_EQ(display_width("ｱ"), 1);               // half width
-  EXPECT_EQ(display_width("e\u0301"), 1);          // combining acute
+  EXPECT_EQ(display_width("ＡＢ"), 4);     // full width
+  EXPECT_EQ(display_width("ｱ"), 1);        // half width
+  EXPECT_EQ(display_width("e\u0301"), 1);  // combining acute
   EXPECT_EQ(display_width("\u0301"), 0);
-  EXPECT_EQ(display_width("a\u200Bb\uFEFF"), 2);   // zero-width space, byte order mark
-  EXPECT_EQ(display_width("\x1b\t\n"), 0);         // control characters
+  EXPECT_EQ(display_width("a\u200Bb\uFEFF"), 2);  // zero-width space, byte order mark
+  EXPECT_EQ(display_width("\x1b\t\n"), 0);        // control characters
   EXPECT_EQ(display_width("é\t"), 1);
   EXPECT_EQ(display_width("한국"), 4);
   EXPECT_EQ(display_width("\u1112\u1161\u11AB"), 2);  // the syllable from its parts
-  EXPECT_EQ(display_width("▁word"), 5);            // SentencePiece's space mark
-  EXPECT_EQ(display_width("กำ"), 2);               // a Thai vowel with a cell of its own
+  EXPECT_EQ(display_width("▁word"), 5);               // SentencePiece's space mark
+  EXPECT_EQ(display_width("กำ"), 2);                  // a Thai vowel with a cell of its own
 }
 
 TEST(DisplayWidth, AnEmojiTakesTwoCellsWhateverIsJoinedToIt) {
@@ -117,7 +121,8 @@ TEST(Nfkc, FoldsWidthsAndComposes) {
 }
 
 TEST(ToSimplified, ConvertsTraditionalCharacters) {
-  EXPECT_EQ(to_simplified("我愛你。這裡沒有車站，漢語很難學。"), "我爱你。这里没有车站，汉语很难学。");
+  EXPECT_EQ(to_simplified("我愛你。這裡沒有車站，漢語很難學。"),
+            "我爱你。这里没有车站，汉语很难学。");
   EXPECT_EQ(to_simplified("我爱你 abc"), "我爱你 abc");
 }
 

@@ -47,6 +47,13 @@ TEST(HeatMap, DigitsWithoutColor) {
             "0-9: weight in tenths, 9 from .9 on; each row sums to 1\n");
 }
 
+TEST(HeatMap, WideHeadersStandOverTheirColumns) {
+  const Alignment alignment{.source = {"▁我", "看见"}, .target = {"▁I"}, .weights = {0.25F, 0.75F}};
+  EXPECT_EQ(lines(heat_map(alignment, {}))[0], "  我 看见 ");
+  EXPECT_EQ(lines(heat_map(alignment, {}))[1], "I  2   7  ");
+  EXPECT_EQ(lines(heat_map(alignment, {.colors = ColorDepth::k256}))[0], "   我   看见 ");
+}
+
 TEST(HeatMap, BlocksIn256Colors) {
   const auto all = lines(heat_map(tiny(), {.colors = ColorDepth::k256}));
   ASSERT_EQ(all.size(), 5U);

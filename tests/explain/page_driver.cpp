@@ -54,7 +54,8 @@ Alignment hostile() {
                      "\xe2\x80\xa8&amp;\"'", "\xff\xfe"},
           .target = {"▁<img src=x onerror=alert(1)>", "\u202eabc", "👩‍👩‍👧"},
           .weights = {0.25F, 0.25F, 0.25F, 0.25F, 1e-6F, 0, 0, 0.999999F, 0, 1, 0, 0},
-          .source_text = "</script><script>document.title='owned'</script> <!-- \u2028 \xff",
+          .source_text =
+              "</script ><script x>document.title='owned'</script/> <!-- <script \u2028 \xff",
           .target_text = "<img src=x onerror=alert(1)> \u202eabc 👩‍👩‍👧",
           .score = -2};
 }

@@ -199,8 +199,3 @@ class Chromium:
         ]
         with open(path, "wb") as file:
             file.write(base64.b64decode(image))
-
-    def print_pdf(self, path):
-        pdf = self.call("Page.printToPDF", printBackground=True, preferCSSPageSize=True)["data"]
-        with open(path, "wb") as file:
-            file.write(base64.b64decode(pdf))

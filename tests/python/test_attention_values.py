@@ -5,7 +5,7 @@ import formula
 import pytest
 import torch
 import torch.nn.functional as F
-from comparing import assert_no_worse
+from comparing import BACKWARD, assert_no_worse
 from torch.autograd import grad
 
 import heed
@@ -47,7 +47,7 @@ def test_gradients_are_the_formulas(case):
     found = gradients(ours, torch.float32)
     plain32, plain64 = gradients(plain, torch.float32), gradients(plain, torch.float64)
     for name, own, near, exact in zip(names, found, plain32, plain64, strict=False):
-        assert_no_worse(own, near, exact, name)
+        assert_no_worse(own, near, exact, name, BACKWARD)
 
 
 @pytest.mark.parametrize("case", cases.MASKS + cases.KINDS, ids=str)

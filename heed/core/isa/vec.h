@@ -25,7 +25,8 @@ constexpr int kLanes = 4;
 
 using Vec = float __attribute__((vector_size(kLanes * 4)));
 using VecInt = int32_t __attribute__((vector_size(kLanes * 4)));
-using UnalignedVec = float __attribute__((vector_size(kLanes * 4), aligned(4), may_alias));
+// A typedef: clang ignores `aligned` in an alias declaration.
+typedef float UnalignedVec __attribute__((vector_size(kLanes * 4), aligned(4), may_alias));
 
 constexpr float kMinusInfinity = -__builtin_inff();
 

@@ -1,0 +1,34 @@
+// Runs a test's body under each kernel set in turn.
+#pragma once
+
+#include <gtest/gtest.h>
+
+#include <cstdlib>
+#include <vector>
+
+#include "heed/core/isa.h"
+
+namespace heed::testing {
+
+// The sets to test: the one HEED_ISA names, or all that run here.
+inline std::vector<Isa> tested_isas() {
+  if (std::getenv("HEED_ISA") != nullptr) return {isa()};
+  std::vector<Isa> all;
+  for (Isa level : {Isa::kRef, Isa::kV2, Isa::kV3, Isa::kV4}) {
+    if (isa_runs_here(level)) all.push_back(level);
+  }
+  return all;
+}
+
+template <class Body>
+void for_each_isa(Body body) {
+  const Isa before = isa();
+  for (Isa level : tested_isas()) {
+    force_isa(level);
+    SCOPED_TRACE(isa_name(level));
+    body();
+  }
+  force_isa(before);
+}
+
+}  // namespace heed::testing
