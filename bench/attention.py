@@ -28,6 +28,7 @@ from torch import Tensor
 import heed
 
 ROOT = Path(__file__).resolve().parent.parent
+CLOCKS = {"wall": time.perf_counter, "cpu": time.process_time}
 
 
 @dataclass(frozen=True)
@@ -140,31 +141,34 @@ def verify(problem: Problem) -> float:
     return worst
 
 
-def seconds(problem: Problem, attend: Callable[[], Tensor], calls: int) -> float:
-    start = time.perf_counter()
+def seconds(problem: Problem, attend: Callable[[], Tensor], calls: int, clock: str) -> float:
+    now = CLOCKS[clock]
+    start = now()
     for _ in range(calls):
         problem.run(attend)
-    return (time.perf_counter() - start) / calls
+    return (now() - start) / calls
 
 
-def interleaved(problem: Problem, budget: float) -> dict[str, list[float]]:
+def interleaved(problem: Problem, budget: float, clock: str) -> dict[str, list[float]]:
     """Seconds a call of each, sampled in turns for `budget` seconds, at least five samples each."""
     contestants = {"heed": problem.ours, "torch": problem.torchs}
-    slower = max(seconds(problem, attend, 1) for attend in contestants.values())
-    slower = min(slower, max(seconds(problem, attend, 1) for attend in contestants.values()))
-    calls = max(1, int(0.005 / slower))  # a sample lasts 5 ms or one call
+
+    def slower() -> float:
+        return max(seconds(problem, attend, 1, clock) for attend in contestants.values())
+
+    calls = max(1, int(0.005 / min(slower(), slower())))  # a sample lasts 5 ms or one call
     samples: dict[str, list[float]] = {name: [] for name in contestants}
     start = time.perf_counter()
     while time.perf_counter() - start < budget or len(samples["torch"]) < 5:
         for name, attend in contestants.items():
-            samples[name].append(seconds(problem, attend, calls))
+            samples[name].append(seconds(problem, attend, calls, clock))
     return samples
 
 
-def measure(case: Case, budget: float, peak: float) -> dict:
+def measure(case: Case, budget: float, clock: str, peak: float) -> dict:
     problem = make(case)
     error = verify(problem)
-    samples = interleaved(problem, budget)
+    samples = interleaved(problem, budget, clock)
     flops = useful_flops(problem)
     result = {"case": case.name, "useful_flops": flops, "difference": error}
     for name, times in samples.items():
@@ -239,11 +243,17 @@ def parse_arguments() -> argparse.Namespace:
     parser.add_argument("--json", type=Path, metavar="FILE", help="also write the results here")
     parser.add_argument("--threads", type=int, default=1, help="torch's threads")
     parser.add_argument(
+        "--clock", choices=CLOCKS, default="wall", help="cpu: for busy machines, one thread only"
+    )
+    parser.add_argument(
         "--cases", default="", metavar="TEXT", help="only cases whose name has TEXT"
     )
     parser.add_argument("--quick", action="store_true", help="a tenth of the time a case")
     parser.add_argument("--list", action="store_true", help="print the cases and stop")
-    return parser.parse_args()
+    arguments = parser.parse_args()
+    if arguments.clock == "cpu" and arguments.threads != 1:
+        parser.error("--clock cpu adds up all threads' time; it needs --threads 1")
+    return arguments
 
 
 def main() -> None:
@@ -256,16 +266,17 @@ def main() -> None:
         raise SystemExit(f"no case has {arguments.cases!r} in its name; --list prints them")
     torch.set_num_threads(arguments.threads)
     peak = heed.peak_flops()
-    about = circumstances(peak)
+    about = circumstances(peak) | {"clock": arguments.clock}
     print(
         f"{about['processor']}, kernels {about['isa']}, {about['threads']} thread(s), "
-        f"FMA peak {about['fma_peak_gflops']:.0f} GF/s, torch {about['torch']}"
+        f"FMA peak {about['fma_peak_gflops']:.0f} GF/s, torch {about['torch']}, {arguments.clock} time"
     )
     print(HEADER)
     results = []
     for case in cases:
         peak = max(peak, heed.peak_flops())  # a busy moment must not lower the roof
-        results.append(measure(case, budget=0.3 if arguments.quick else 3.0, peak=peak))
+        budget = 0.3 if arguments.quick else 3.0
+        results.append(measure(case, budget, arguments.clock, peak))
         print(row(results[-1]), flush=True)
     about["fma_peak_gflops"] = peak / 1e9
     if arguments.json:

@@ -210,8 +210,10 @@ class Backward {
 
   // Sums start at +0, so that adding a part's zeros never changes a bit.
   void zero_d_q(int64_t head) const {
-    for (int64_t row = 0; row < group_ * shape_.T; ++row) {
-      std::fill_n(d_q_row(head, row), shape_.D, 0.0f);
+    const bool dense = gradients_.d_q.stride_t == shape_.D;
+    const int64_t rows_at_once = dense ? shape_.T : 1;
+    for (int64_t row = 0; row < group_ * shape_.T; row += rows_at_once) {
+      std::fill_n(d_q_row(head, row), rows_at_once * shape_.D, 0.0f);
     }
   }
   float* d_q_row(int64_t head, int64_t row) const {
