@@ -9,7 +9,7 @@
 namespace heed::train {
 namespace {
 
-constexpr int kBarCells = 20;
+constexpr int kBarCells = 12;  // the line fits into 80 cells
 constexpr auto kRedrawEvery = std::chrono::milliseconds(200);
 
 double seconds_between(std::chrono::steady_clock::time_point begin,
@@ -51,14 +51,17 @@ std::string Progress::bar(const Status& status, double seconds) const {
       1.0, static_cast<double>(status.step) / static_cast<double>(std::max<int64_t>(1, total_steps_)));
   const double per_step = seconds / static_cast<double>(std::max<int64_t>(1, status.steps_done));
   const double left = per_step * static_cast<double>(std::max<int64_t>(0, total_steps_ - status.step));
+  const double tokens_per_second = static_cast<double>(status.tokens) / std::max(1e-9, seconds);
   char numbers[160];
-  std::snprintf(numbers, sizeof numbers,
-                "step %lld/%lld  epoch %lld  loss %.3f  lr %.1e  %.0f tokens/s  ETA %s",
+  std::snprintf(numbers, sizeof numbers, "step %lld/%lld  epoch %lld  loss %.3f  %.0f tokens/s  ETA %s",
                 static_cast<long long>(status.step), static_cast<long long>(total_steps_),
-                static_cast<long long>(status.epoch), status.loss, status.learning_rate,
-                static_cast<double>(status.tokens) / std::max(1e-9, seconds),
+                static_cast<long long>(status.epoch), status.loss, tokens_per_second,
                 duration_text(left).c_str());
-  if (!live_) return numbers;
+  if (!live_) {
+    char rate[32];
+    std::snprintf(rate, sizeof rate, "  lr %.1e", status.learning_rate);
+    return std::string(numbers) + rate;
+  }
   std::string cells;
   for (int i = 0; i < kBarCells; ++i) cells += i < share * kBarCells ? "█" : "░";
   return cells + " " + numbers;

@@ -147,6 +147,7 @@ void TranslationTask::save_best() {
 
 Outcome train_translation(const TranslationTraining& config,
                           const std::filesystem::path& data_folder, Start start) {
+  std::fprintf(stderr, "reading the corpus and learning its subwords\n");
   TranslationTask task(config, data_folder);
   std::fprintf(stderr, "%s\n", task.description().c_str());
   return train(task, config.training, config.output, config_json(config).dump(), start);

@@ -156,8 +156,13 @@ TEST_F(SafetensorsTest, OddButLawfulFilesAreRead) {
   EXPECT_EQ(read_error(), "accepted");
 }
 
-struct BadFile {
-  std::string bytes, reason;
+struct BadFiles {
+  struct File {
+    std::string bytes, reason;
+  };
+  std::vector<File> all;
+
+  void add(const std::string& bytes, const std::string& reason) { all.push_back({bytes, reason}); }
 };
 
 std::string repeat(const std::string& text, int times) {
@@ -166,126 +171,132 @@ std::string repeat(const std::string& text, int times) {
   return out;
 }
 
-std::vector<BadFile> files_with_bad_frames() {
+BadFiles files_with_bad_frames() {
+  BadFiles files;
   const std::string good = one_tensor("[1]", "[0,4]");
-  return {
-      {"", "truncated: file has 0 bytes"},
-      {"abc", "truncated: file has 3 bytes"},
-      {size_bytes(2), "truncated: header says 10 bytes, file has 8; copy it again"},
-      {size_bytes(3) + "{}", "truncated: header says 11 bytes, file has 10"},
-      {size_bytes(0), "header does not begin with '{'"},
-      {size_bytes(100'000'001) + "{}", "exceeds 100,000,000"},
-      {size_bytes(~uint64_t{0}) + "{}", "exceeds 100,000,000"},
-      {size_bytes(~uint64_t{0} - 7) + "{}", "exceeds 100,000,000"},
-      {size_bytes(uint64_t{1} << 63) + "{}", "exceeds 100,000,000"},
-      {file_of(" {}", 0), "header does not begin with '{'"},
-      {file_of("\xEF\xBB\xBF{}", 0), "header does not begin with '{'"},
-      {file_of("[]", 0), "header does not begin with '{'"},
-      {file_of("PK\x03\x04", 0), "is this a safetensors file?"},
-      {file_of("{}\n", 0), "followed by something other than spaces"},
-      {file_of(std::string("{}\0", 3), 0), "NUL"},
-      {file_of(std::string("{}\0}", 4), 0), "NUL"},
-      {file_of("{}}", 0), "not valid JSON at byte 3"},
-      {file_of("{} {}", 0), "not valid JSON"},
-      {file_of("{", 0), "followed by something other than spaces"},
-      {file_of("{\"a\":}", 0), "not valid JSON"},
-      {file_of("{'a':{}}", 0), "not valid JSON"},
-      {file_of("{/**/}", 0), "not valid JSON"},
-      {file_of("{\"a\xFF\":{}}", 0), "not UTF-8 at byte 3"},
-      {file_of("{\"\xC0\xAF\":{}}", 0), "not UTF-8 at byte 2"},
-      {file_of("{\"\xED\xA0\x80\":{}}", 0), "not UTF-8 at byte 2"},
-      {file_of("{\"\\ud800\":{}}", 0), "not valid JSON"},
-      {file_of(good, 3), "truncated: tensors need 4 bytes, file has 3; copy it again"},
-      {file_of(good, 5), "1 bytes after the last tensor"},
-      {file_of("{}", 1), "1 bytes after the last tensor"},
-  };
+  files.add("", "truncated: file has 0 bytes");
+  files.add("abc", "truncated: file has 3 bytes");
+  files.add(size_bytes(2), "truncated: header says 10 bytes, file has 8; copy it again");
+  files.add(size_bytes(3) + "{}", "truncated: header says 11 bytes, file has 10");
+  files.add(size_bytes(0), "header does not begin with '{'");
+  files.add(size_bytes(100'000'001) + "{}", "exceeds 100,000,000");
+  files.add(size_bytes(~uint64_t{0}) + "{}", "exceeds 100,000,000");
+  files.add(size_bytes(~uint64_t{0} - 7) + "{}", "exceeds 100,000,000");
+  files.add(size_bytes(uint64_t{1} << 63) + "{}", "exceeds 100,000,000");
+  files.add(file_of(" {}", 0), "header does not begin with '{'");
+  files.add(file_of("\xEF\xBB\xBF{}", 0), "header does not begin with '{'");
+  files.add(file_of("[]", 0), "header does not begin with '{'");
+  files.add(file_of("PK\x03\x04", 0), "is this a safetensors file?");
+  files.add(file_of("{}\n", 0), "followed by something other than spaces");
+  files.add(file_of(std::string("{}\0", 3), 0), "NUL");
+  files.add(file_of(std::string("{}\0}", 4), 0), "NUL");
+  files.add(file_of("{}}", 0), "not valid JSON at byte 3");
+  files.add(file_of("{} {}", 0), "not valid JSON");
+  files.add(file_of("{", 0), "followed by something other than spaces");
+  files.add(file_of("{\"a\":}", 0), "not valid JSON");
+  files.add(file_of("{'a':{}}", 0), "not valid JSON");
+  files.add(file_of("{/**/}", 0), "not valid JSON");
+  files.add(file_of("{\"a\xFF\":{}}", 0), "not UTF-8 at byte 3");
+  files.add(file_of("{\"\xC0\xAF\":{}}", 0), "not UTF-8 at byte 2");
+  files.add(file_of("{\"\xED\xA0\x80\":{}}", 0), "not UTF-8 at byte 2");
+  files.add(file_of("{\"\\ud800\":{}}", 0), "not valid JSON");
+  files.add(file_of(good, 3), "truncated: tensors need 4 bytes, file has 3; copy it again");
+  files.add(file_of(good, 5), "1 bytes after the last tensor");
+  files.add(file_of("{}", 1), "1 bytes after the last tensor");
+  return files;
 }
 
-std::vector<BadFile> files_with_bad_grammar() {
+BadFiles files_with_bad_grammar() {
+  BadFiles files;
   const std::string a = R"("a":{"dtype":"F32","shape":[1],"data_offsets":[0,4]})";
-  return {
-      {file_of("{" + a + "," + a + "}", 4), "key \"a\" appears twice"},
-      {file_of(R"({"__metadata__":{},"__metadata__":{}})", 0), "\"__metadata__\" appears twice"},
-      {file_of(R"({"__metadata__":{"k":"1","k":"2"}})", 0), "key \"k\" appears twice"},
-      {file_of(R"({"__metadata__":{"k":"1","\u006b":"2"}})", 0), "key \"k\" appears twice"},
-      {file_of(R"({"__metadata__":{"k":1}})", 0), "map strings to strings, but holds a number"},
-      {file_of(R"({"__metadata__":{"k":null}})", 0), "but holds null"},
-      {file_of(R"({"__metadata__":{"k":{"l":"m"}}})", 0), "but holds an object"},
-      {file_of(R"({"__metadata__":["k"]})", 0), "but holds a list"},
-      {file_of(R"({"__metadata__":"k"})", 0), "but holds a string"},
-      {file_of(R"({"a":[]})", 0), "must be an object, not a list"},
-      {file_of(R"({"a":true})", 0), "must be an object, not a boolean"},
-      {file_of(R"({"a":{}})", 0), "no field \"dtype\""},
-      {file_of(R"({"a":{"dtype":"F32","shape":[1]}})", 4), "no field \"data_offsets\""},
-      {file_of(R"({"a":{"dtype":"F32","data_offsets":[0,4]}})", 4), "no field \"shape\""},
-      {file_of(R"({"a":{"dtype":"F32","dtype":"F32","shape":[1],"data_offsets":[0,4]}})", 4),
-       "field \"dtype\" appears twice"},
-      {file_of(R"({"a":{"dtype":"F32","shape":[1],"shape":[1],"data_offsets":[0,4]}})", 4),
-       "field \"shape\" appears twice"},
-      {file_of(R"({"a":{"dtype":"F32","shape":[1],"data_offsets":[0,4],"extra":1}})", 4),
-       "unknown field \"extra\""},
-      {file_of(R"({"a":{"dtype":1,"shape":[1],"data_offsets":[0,4]}})", 4),
-       "dtype must be a string, not a number"},
-      {file_of(R"({"a":{"dtype":"F32","shape":1,"data_offsets":[0,4]}})", 4),
-       "shape must be a list"},
-      {file_of(one_tensor("[[1]]", "[0,4]"), 4), "shape must be a list of non-negative integers"},
-      {file_of(one_tensor("[\"1\"]", "[0,4]"), 4), "but holds a string"},
-      {file_of(one_tensor("[-1]", "[0,4]"), 4), "but holds a negative number"},
-      {file_of(one_tensor("[1.0]", "[0,4]"), 4), "but holds a number that is no 64-bit integer"},
-      {file_of(one_tensor("[1e0]", "[0,4]"), 4), "but holds a number that is no 64-bit integer"},
-      {file_of(one_tensor("[1]", "[0]"), 4), "must be two non-negative integers"},
-      {file_of(one_tensor("[1]", "[0,4,4]"), 4), "must be two non-negative integers"},
-      {file_of(one_tensor("[1]", "[-4,0]"), 4), "but holds a negative number"},
-      {file_of(one_tensor("[1]", "{}"), 4), "must be two non-negative integers"},
-      {file_of(R"({"a\u0000b":{"dtype":"F32","shape":[1],"data_offsets":[0,4]}})", 4),
-       "name holds a NUL"},
-      {file_of("{\"a\":" + repeat("[", 100'000) + repeat("]", 100'000) + "}", 0),
-       "must be an object, not a list"},
-      {file_of("{\"a\":" + repeat("{\"a\":", 100'000) + "1" + repeat("}", 100'000) + "}", 0),
-       "unknown field \"a\""},
-  };
+  files.add(file_of("{" + a + "," + a + "}", 4), "key \"a\" appears twice");
+  files.add(file_of(R"({"__metadata__":{},"__metadata__":{}})", 0),
+            "\"__metadata__\" appears twice");
+  files.add(file_of(R"({"__metadata__":{"k":"1","k":"2"}})", 0), "key \"k\" appears twice");
+  files.add(file_of(R"({"__metadata__":{"k":"1","\u006b":"2"}})", 0), "key \"k\" appears twice");
+  files.add(file_of(R"({"__metadata__":{"k":1}})", 0),
+            "map strings to strings, but holds a number");
+  files.add(file_of(R"({"__metadata__":{"k":null}})", 0), "but holds null");
+  files.add(file_of(R"({"__metadata__":{"k":{"l":"m"}}})", 0), "but holds an object");
+  files.add(file_of(R"({"__metadata__":["k"]})", 0), "but holds a list");
+  files.add(file_of(R"({"__metadata__":"k"})", 0), "but holds a string");
+  files.add(file_of(R"({"a":[]})", 0), "must be an object, not a list");
+  files.add(file_of(R"({"a":true})", 0), "must be an object, not a boolean");
+  files.add(file_of(R"({"a":{}})", 0), "no field \"dtype\"");
+  files.add(file_of(R"({"a":{"dtype":"F32","shape":[1]}})", 4), "no field \"data_offsets\"");
+  files.add(file_of(R"({"a":{"dtype":"F32","data_offsets":[0,4]}})", 4), "no field \"shape\"");
+  files.add(file_of(R"({"a":{"dtype":"F32","dtype":"F32","shape":[1],"data_offsets":[0,4]}})", 4),
+            "field \"dtype\" appears twice");
+  files.add(file_of(R"({"a":{"dtype":"F32","shape":[1],"shape":[1],"data_offsets":[0,4]}})", 4),
+            "field \"shape\" appears twice");
+  files.add(file_of(R"({"a":{"dtype":"F32","shape":[1],"data_offsets":[0,4],"extra":1}})", 4),
+            "unknown field \"extra\"");
+  files.add(file_of(R"({"a":{"dtype":1,"shape":[1],"data_offsets":[0,4]}})", 4),
+            "dtype must be a string, not a number");
+  files.add(file_of(R"({"a":{"dtype":"F32","shape":1,"data_offsets":[0,4]}})", 4),
+            "shape must be a list");
+  files.add(file_of(one_tensor("[[1]]", "[0,4]"), 4),
+            "shape must be a list of non-negative integers");
+  files.add(file_of(one_tensor("[\"1\"]", "[0,4]"), 4), "but holds a string");
+  files.add(file_of(one_tensor("[-1]", "[0,4]"), 4), "but holds a negative number");
+  files.add(file_of(one_tensor("[1.0]", "[0,4]"), 4),
+            "but holds a number that is no 64-bit integer");
+  files.add(file_of(one_tensor("[1e0]", "[0,4]"), 4),
+            "but holds a number that is no 64-bit integer");
+  files.add(file_of(one_tensor("[1]", "[0]"), 4), "must be two non-negative integers");
+  files.add(file_of(one_tensor("[1]", "[0,4,4]"), 4), "must be two non-negative integers");
+  files.add(file_of(one_tensor("[1]", "[-4,0]"), 4), "but holds a negative number");
+  files.add(file_of(one_tensor("[1]", "{}"), 4), "must be two non-negative integers");
+  files.add(file_of(R"({"a\u0000b":{"dtype":"F32","shape":[1],"data_offsets":[0,4]}})", 4),
+            "name holds a NUL");
+  files.add(file_of("{\"a\":" + repeat("[", 100'000) + repeat("]", 100'000) + "}", 0),
+            "must be an object, not a list");
+  files.add(file_of("{\"a\":" + repeat("{\"a\":", 100'000) + "1" + repeat("}", 100'000) + "}", 0),
+            "unknown field \"a\"");
+  return files;
 }
 
-std::vector<BadFile> files_with_bad_layouts() {
+BadFiles files_with_bad_layouts() {
+  BadFiles files;
   const auto two = [](const std::string& first, const std::string& second) {
     return R"({"a":{"dtype":"U8","shape":[2],"data_offsets":)" + first +
            R"(},"b":{"dtype":"U8","shape":[2],"data_offsets":)" + second + "}}";
   };
-  return {
-      {file_of(one_tensor("[1]", "[0,4]", "F128"), 4), "unknown dtype \"F128\""},
-      {file_of(one_tensor("[1]", "[0,4]", "f32"), 4), "unknown dtype \"f32\""},
-      {file_of(one_tensor("[1]", "[0,4]", ""), 4), "unknown dtype \"\""},
-      {file_of(one_tensor("[2]", "[0,4]"), 4), "need 8 bytes, data_offsets give 4"},
-      {file_of(one_tensor("[1]", "[0,8]"), 8), "need 4 bytes, data_offsets give 8"},
-      {file_of(one_tensor("[0]", "[0,4]"), 4), "need 0 bytes, data_offsets give 4"},
-      {file_of(one_tensor("[]", "[0,0]"), 0), "need 4 bytes, data_offsets give 0"},
-      {file_of(one_tensor("[1]", "[4,0]"), 4), "data end before they begin"},
-      {file_of(one_tensor("[1]", "[18446744073709551612,0]"), 4), "data end before they begin"},
-      {file_of(one_tensor("[1]", "[0,18446744073709551616]"), 4), "no 64-bit integer"},
-      {file_of(one_tensor("[4294967296,4294967296]", "[0,0]"), 0), "shape is too large"},
-      {file_of(one_tensor("[0,4294967296,4294967296]", "[0,0]"), 0), "shape is too large"},
-      {file_of(one_tensor("[9223372036854775807,2,2]", "[0,4]"), 4), "shape is too large"},
-      {file_of(one_tensor("[18446744073709551615]", "[0,4]"), 4), "shape is too large"},
-      {file_of(one_tensor("[4611686018427387905]", "[0,4]"), 4), "shape is too large"},
-      {file_of(one_tensor("[1" + repeat(",1", 100'000) + "]", "[0,4]"), 4), "more than 64 dimens"},
-      {file_of(one_tensor("[1]", "[4,8]"), 8), "unused bytes before its data"},
-      {file_of(two("[0,2]", "[3,5]"), 5), "\"b\": unused bytes before its data"},
-      {file_of(two("[0,2]", "[1,3]"), 3), "\"b\": data overlap another tensor's"},
-      {file_of(two("[0,2]", "[0,2]"), 2), "\"b\": data overlap another tensor's"},
-      {file_of(two("[0,2]", "[2,4]"), 3), "truncated: tensors need 4 bytes"},
-      {file_of(one_tensor("[1073741824]", "[0,4294967296]"), 16),
-       "truncated: tensors need 4294967"},
-      {size_bytes(one_tensor("[2]", "[0,2]", "BOOL").size()) + one_tensor("[2]", "[0,2]", "BOOL") +
-           "\x01\x02",
-       "a BOOL is neither 0 nor 1"},
-  };
+  files.add(file_of(one_tensor("[1]", "[0,4]", "F128"), 4), "unknown dtype \"F128\"");
+  files.add(file_of(one_tensor("[1]", "[0,4]", "f32"), 4), "unknown dtype \"f32\"");
+  files.add(file_of(one_tensor("[1]", "[0,4]", ""), 4), "unknown dtype \"\"");
+  files.add(file_of(one_tensor("[2]", "[0,4]"), 4), "need 8 bytes, data_offsets give 4");
+  files.add(file_of(one_tensor("[1]", "[0,8]"), 8), "need 4 bytes, data_offsets give 8");
+  files.add(file_of(one_tensor("[0]", "[0,4]"), 4), "need 0 bytes, data_offsets give 4");
+  files.add(file_of(one_tensor("[]", "[0,0]"), 0), "need 4 bytes, data_offsets give 0");
+  files.add(file_of(one_tensor("[1]", "[4,0]"), 4), "data end before they begin");
+  files.add(file_of(one_tensor("[1]", "[18446744073709551612,0]"), 4),
+            "data end before they begin");
+  files.add(file_of(one_tensor("[1]", "[0,18446744073709551616]"), 4), "no 64-bit integer");
+  files.add(file_of(one_tensor("[4294967296,4294967296]", "[0,0]"), 0), "shape is too large");
+  files.add(file_of(one_tensor("[0,4294967296,4294967296]", "[0,0]"), 0), "shape is too large");
+  files.add(file_of(one_tensor("[9223372036854775807,2,2]", "[0,4]"), 4), "shape is too large");
+  files.add(file_of(one_tensor("[18446744073709551615]", "[0,4]"), 4), "shape is too large");
+  files.add(file_of(one_tensor("[4611686018427387905]", "[0,4]"), 4), "shape is too large");
+  files.add(file_of(one_tensor("[1" + repeat(",1", 100'000) + "]", "[0,4]"), 4),
+            "more than 64 dimensions");
+  files.add(file_of(one_tensor("[1]", "[4,8]"), 8), "unused bytes before its data");
+  files.add(file_of(two("[0,2]", "[3,5]"), 5), "\"b\": unused bytes before its data");
+  files.add(file_of(two("[0,2]", "[1,3]"), 3), "\"b\": data overlap another tensor's");
+  files.add(file_of(two("[0,2]", "[0,2]"), 2), "\"b\": data overlap another tensor's");
+  files.add(file_of(two("[0,2]", "[2,4]"), 3), "truncated: tensors need 4 bytes");
+  files.add(file_of(one_tensor("[1073741824]", "[0,4294967296]"), 16),
+            "truncated: tensors need 4294967296 bytes");
+  const std::string flags = one_tensor("[2]", "[0,2]", "BOOL");
+  files.add(size_bytes(flags.size()) + flags + "\x01\x02", "a BOOL is neither 0 nor 1");
+  return files;
 }
 
 TEST_F(SafetensorsTest, EveryForbiddenFileIsRefusedWithItsReason) {
   int count = 0;
   for (const auto& files :
        {files_with_bad_frames(), files_with_bad_grammar(), files_with_bad_layouts()}) {
-    for (const BadFile& bad : files) {
+    for (const BadFiles::File& bad : files.all) {
       write_bytes(bad.bytes);
       const std::string error = read_error();
       const std::string shown = bad.bytes.substr(0, 120);

@@ -104,6 +104,21 @@ def test_the_collector_of_complaints_sees_them(pages):
     assert len(complaints(browser)) >= 2
 
 
+def test_the_programs_own_page_shows_what_its_json_says(pages):
+    program = DRIVER.parent / "heed"
+    sentence = ["--model", ROOT / "assets" / "en-zh", "Where is the station?"]
+    page = pages.folder / "program.html"
+    subprocess.run([program, "translate", *sentence, "--html", page], check=True)
+    done = subprocess.run([program, "translate", *sentence, "--json"], check=True, capture_output=True)
+    said = json.loads(done.stdout, parse_float=str, parse_int=str)
+    browser = pages.open("program")
+    for t, row in enumerate(said["attention"]):
+        for s, weight in enumerate(row):
+            browser.hover(f"#matrix td[data-t='{t}'][data-s='{s}']")
+            assert readout(browser).endswith(weight)
+    assert complaints(browser) == []
+
+
 def test_hovering_a_cell_shows_what_json_says(pages):
     browser = pages.open("one")
     translation, numbers = pages.json("one")[0], pages.numbers("one")[0]
