@@ -25,7 +25,8 @@ std::string processor_name() {
 std::string kernel_sets() {
   std::string sets;
   for (const Isa candidate : {Isa::kRef, Isa::kV2, Isa::kV3, Isa::kV4}) {
-    if (isa_runs_here(candidate)) sets += std::string(sets.empty() ? "" : " ") + isa_name(candidate);
+    if (isa_runs_here(candidate))
+      sets += std::string(sets.empty() ? "" : " ") + isa_name(candidate);
   }
   return sets;
 }
@@ -43,7 +44,10 @@ bool report(const DataSet& set, const std::filesystem::path& folder) {
       problems += "    differs " + file.path + "  expected sha256 " + file.sha256 + "\n";
     }
   }
-  std::cout << "  " << set.name << ": " << (missing ? "missing" : sound ? "found, checksums right" : "altered")
+  std::cout << "  " << set.name << ": "
+            << (missing ? "missing"
+                : sound ? "found, checksums right"
+                        : "altered")
             << " (" << set.title << "; " << set.licence << ")\n";
   if (!problems.empty()) std::cout << problems << "    home " << set.home << "\n";
   return sound;
@@ -53,11 +57,12 @@ int run(const std::string& data_option) {
   std::cout << "heed       " << HEED_VERSION << "\n"
             << "torch      " << TORCH_VERSION << ", " << at::get_num_threads() << " threads\n"
             << "processor  " << processor_name() << "\n"
-            << "kernels    " << isa_name(isa()) << " in use (HEED_ISA forces one of: " << kernel_sets()
-            << ")\n";
+            << "kernels    " << isa_name(isa())
+            << " in use (HEED_ISA forces one of: " << kernel_sets() << ")\n";
   const std::filesystem::path folder = data_folder(data_option);
   std::cout << "data       "
-            << (folder.empty() ? "no folder named; use --data or HEED_DATA" : folder.string()) << "\n";
+            << (folder.empty() ? "no folder named; use --data or HEED_DATA" : folder.string())
+            << "\n";
   bool sound = true;
   for (const DataSet& set : known_data_sets()) sound = report(set, folder) && sound;
   return sound ? kDone : kFinding;

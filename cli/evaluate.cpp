@@ -55,8 +55,9 @@ Scores judge(const std::vector<std::string>& hypotheses, const std::vector<Evalu
     references.push_back(item.references);
     for (std::string& reference : references.back()) reference = rules.apply(reference);
   }
-  return {corpus_bleu(hypotheses, references, {.tokenizer = tokenizer, .lowercase = rules.lowercase}),
-          corpus_chrf(hypotheses, references, rules.lowercase)};
+  return {
+      corpus_bleu(hypotheses, references, {.tokenizer = tokenizer, .lowercase = rules.lowercase}),
+      corpus_chrf(hypotheses, references, rules.lowercase)};
 }
 
 int run(const EvaluateArguments& arguments) {
@@ -65,23 +66,24 @@ int run(const EvaluateArguments& arguments) {
   ParallelCorpusOptions corpus = translator.config().data;
   const TextRules rules = corpus.target;
   corpus.target = {};
-  const std::vector<EvaluationItem> items =
-      arguments.source.empty() && arguments.reference.empty() ? held_out(arguments, corpus)
-                                                              : from_files(arguments);
-  if (items.empty()) throw UserError("nothing to evaluate: the " + arguments.split + " set is empty");
+  const std::vector<EvaluationItem> items = arguments.source.empty() && arguments.reference.empty()
+                                                ? held_out(arguments, corpus)
+                                                : from_files(arguments);
+  if (items.empty())
+    throw UserError("nothing to evaluate: the " + arguments.split + " set is empty");
   std::vector<std::vector<int64_t>> sources;
   for (const EvaluationItem& item : items) sources.push_back(translator.encode_source(item.source));
-  const models::BeamOptions beam{
-      .beam = arguments.beam,
-      .length_penalty = arguments.length_penalty < 0 ? translator.config().length_penalty
-                                                     : arguments.length_penalty,
-      .max_length = 200};
+  const models::BeamOptions beam{.beam = arguments.beam,
+                                 .length_penalty = arguments.length_penalty < 0
+                                                       ? translator.config().length_penalty
+                                                       : arguments.length_penalty,
+                                 .max_length = 200};
   std::vector<std::string> hypotheses;
   for (auto& best : translator.translate(sources, beam, nn::Weights::kNone)) {
     hypotheses.push_back(best.empty() ? "" : best.front().text);
   }
-  const BleuTokenizer tokenizer = translator.config().target_language == "zh" ? BleuTokenizer::kZh
-                                                                              : BleuTokenizer::k13a;
+  const BleuTokenizer tokenizer =
+      translator.config().target_language == "zh" ? BleuTokenizer::kZh : BleuTokenizer::k13a;
   const Scores scores = judge(hypotheses, items, rules, tokenizer);
   const Scores published = judge(hypotheses, items, {.lowercase = rules.lowercase}, tokenizer);
   if (arguments.json) {
@@ -116,7 +118,8 @@ void add_evaluate(CLI::App& app, int& status) {
   const auto arguments = std::make_shared<EvaluateArguments>();
   CLI::App* command =
       app.add_subcommand("evaluate", "BLEU and chrF of a translator, as sacreBLEU counts them");
-  command->add_option("--model", arguments->model, "Model folder, such as assets/en-zh")->required();
+  command->add_option("--model", arguments->model, "Model folder, such as assets/en-zh")
+      ->required();
   add_data_option(*command, arguments->data);
   command->add_option("--split", arguments->split, "Held-out part of the model's corpus")
       ->capture_default_str()
@@ -126,7 +129,9 @@ void add_evaluate(CLI::App& app, int& status) {
   command->add_option("--beam", arguments->beam, "Width of the search")
       ->capture_default_str()
       ->check(CLI::Range(1, 1000));
-  command->add_option("--length-penalty", arguments->length_penalty, "Alpha; the model's own otherwise")
+  command
+      ->add_option("--length-penalty", arguments->length_penalty,
+                   "Alpha; the model's own otherwise")
       ->check(CLI::Range(0.0, 10.0));
   command->add_flag("--json", arguments->json, "One JSON object");
   command->callback([arguments, &status] { status = run(*arguments); });

@@ -1,8 +1,7 @@
 // The program `heed`: reads the command line, runs one subcommand, turns every error into one line.
-#include <malloc.h>
-
 #include <ATen/Parallel.h>
 #include <c10/util/Exception.h>
+#include <malloc.h>
 
 #include <cstdlib>
 #include <iostream>
@@ -65,7 +64,8 @@ int fail(const std::string& message) {
 
 int main(int argc, char** argv) {
   keep_large_buffers();
-  CLI::App app{"Attention models from the command line: train them, use them, see where they look."};
+  CLI::App app{
+      "Attention models from the command line: train them, use them, see where they look."};
   app.require_subcommand(1);
   app.set_version_flag("--version", HEED_VERSION);
   int status = heed::cli::kDone;

@@ -38,14 +38,18 @@ int run(const TrainArguments& arguments) {
 void add_train(CLI::App& app, int& status) {
   const auto arguments = std::make_shared<TrainArguments>();
   CLI::App* command = app.add_subcommand("train", "Train a model from a configuration");
-  command->add_option("config", arguments->config, "Configuration, such as examples/translate-en-zh.yaml")
+  command
+      ->add_option("config", arguments->config,
+                   "Configuration, such as examples/translate-en-zh.yaml")
       ->required();
-  command->add_option("--set", arguments->set, "Change a setting: key=value, such as training.epochs=3")
+  command
+      ->add_option("--set", arguments->set,
+                   "Change a setting: key=value, such as training.epochs=3")
       ->take_all()
       ->allow_extra_args(false);
   add_data_option(*command, arguments->data);
-  CLI::Option* resume =
-      command->add_flag("--resume", arguments->resume, "Go on from the checkpoint in the output folder");
+  CLI::Option* resume = command->add_flag("--resume", arguments->resume,
+                                          "Go on from the checkpoint in the output folder");
   command->add_flag("--restart", arguments->restart, "Begin again, over a checkpoint that is there")
       ->excludes(resume);
   command->footer(

@@ -36,9 +36,8 @@ class TranslateCommand {
       : arguments_(arguments), translator_(models::Translator::load(arguments.model)) {
     beam_ = {.beam = std::max(arguments.beam, arguments.n_best),
              .n_best = arguments.n_best,
-             .length_penalty = arguments.length_penalty < 0
-                                   ? translator_.config().length_penalty
-                                   : arguments.length_penalty,
+             .length_penalty = arguments.length_penalty < 0 ? translator_.config().length_penalty
+                                                            : arguments.length_penalty,
              .max_length = arguments.max_length};
   }
 
@@ -139,7 +138,8 @@ class TranslateCommand {
 void add_translate(CLI::App& app, int& status) {
   const auto arguments = std::make_shared<TranslateArguments>();
   CLI::App* command = app.add_subcommand("translate", "Translate text with a trained model");
-  command->add_option("--model", arguments->model, "Model folder, such as assets/en-zh")->required();
+  command->add_option("--model", arguments->model, "Model folder, such as assets/en-zh")
+      ->required();
   command->add_option("text", arguments->text,
                       "Sentences; without any, lines are read from standard input");
   command->add_option("--beam", arguments->beam, "Width of the search; 1 is greedy")
@@ -148,15 +148,17 @@ void add_translate(CLI::App& app, int& status) {
   command->add_option("--n-best", arguments->n_best, "Translations of each sentence, best first")
       ->capture_default_str()
       ->check(CLI::Range(1, 1000));
-  command->add_option("--length-penalty", arguments->length_penalty,
-                      "Alpha of ((5 + length) / 6)^alpha; the model's own otherwise")
+  command
+      ->add_option("--length-penalty", arguments->length_penalty,
+                   "Alpha of ((5 + length) / 6)^alpha; the model's own otherwise")
       ->check(CLI::Range(0.0, 10.0));
   command->add_option("--max-length", arguments->max_length, "Most tokens of a translation")
       ->capture_default_str()
       ->check(CLI::Range(1, 10000));
   command->add_flag("--json", arguments->json,
                     "One JSON object a line: tokens, translation, score, attention [T][S]");
-  command->add_flag("--attention", arguments->attention, "Show where the model looked, as a heat map");
+  command->add_flag("--attention", arguments->attention,
+                    "Show where the model looked, as a heat map");
   command->add_option("--html", arguments->html, "Also write one self-contained page to FILE");
   command->callback([arguments, &status] { status = TranslateCommand(*arguments).run(); });
 }

@@ -21,10 +21,7 @@ namespace fs = std::filesystem;
 namespace {
 
 constexpr std::string_view kSuffix = ".tmp";
-constexpr std::size_t kMaxWrite = std::size_t{1}
-                                  << 30;  // write(2) takes no more than 2 GiB at once
-
-// Hidden, so that `*.safetensors` never matches a half-written file.
+constexpr std::size_t kMaxWrite = std::size_t{1} << 24;  // write(2) takes less than 2 GiB
 std::string temporary_prefix(const fs::path& path) { return "." + path.filename().string() + "."; }
 
 template <typename Call>

@@ -49,8 +49,8 @@ std::string nearest(const std::string& word, const std::vector<std::string>& kno
 ConfigReader::ConfigReader(YAML::Node node, std::string file, std::string path)
     : node_(std::move(node)), file_(std::move(file)), path_(std::move(path)) {
   if (node_.IsDefined() && !node_.IsNull() && !node_.IsMap()) {
-    fail(node_, (path_.empty() ? "the file" : path_) + ": expected a section of 'key: value', got " +
-                    shown(node_));
+    fail(node_, (path_.empty() ? "the file" : path_) +
+                    ": expected a section of 'key: value', got " + shown(node_));
   }
 }
 
@@ -114,8 +114,7 @@ void ConfigReader::read(const YAML::Node& node, const char* key, int64_t& value,
   read(node, key, as_double, bounds);
 }
 
-void ConfigReader::read(const YAML::Node& node, const char* key, std::string& value,
-                        Bounds) const {
+void ConfigReader::read(const YAML::Node& node, const char* key, std::string& value, Bounds) const {
   if (!node.IsScalar()) fail(node, name_of(key) + ": expected a text, got " + shown(node));
   value = node.Scalar();
 }

@@ -1,5 +1,5 @@
-// Settings read strictly from YAML (or JSON, its subset) and written back as JSON. A settings struct
-// names each of its keys once:
+// Settings read strictly from YAML (or JSON, its subset) and written back as JSON. A settings
+// struct names each of its keys once:
 //
 //   struct Options {
 //     int64_t beam = 5;
@@ -60,7 +60,7 @@ class ConfigWriter {
  public:
   template <class T>
   void operator()(const char* key, T& value, Bounds = {}) {
-    if constexpr (std::is_class_v<T> && requires(ConfigWriter& v) { value.visit(v); }) {
+    if constexpr (std::is_class_v<T> && requires(ConfigWriter & v) { value.visit(v); }) {
       ConfigWriter section;
       value.visit(section);
       json[key] = section.json;
@@ -74,7 +74,7 @@ class ConfigWriter {
 template <class T>
 void ConfigReader::operator()(const char* key, T& value, Bounds bounds) {
   const YAML::Node found = find(key);
-  if constexpr (requires(ConfigReader& v) { value.visit(v); }) {
+  if constexpr (requires(ConfigReader & v) { value.visit(v); }) {
     ConfigReader section(found, file_, name_of(key));
     value.visit(section);
     section.finish();

@@ -53,7 +53,8 @@ std::filesystem::path require_data(const std::filesystem::path& folder, const st
       }
     }
   }
-  throw UserError(message + (folder.empty() ? "" : "; name another folder with --data or HEED_DATA"));
+  throw UserError(message +
+                  (folder.empty() ? "" : "; name another folder with --data or HEED_DATA"));
 }
 
 }  // namespace heed

@@ -1,4 +1,5 @@
-// The error that is the user's to mend: one line saying what, where and what to do. main() prints it.
+// The error that is the user's to mend: one line saying what, where and what to do. main() prints
+// it.
 #pragma once
 
 #include <stdexcept>

@@ -47,9 +47,8 @@ std::vector<std::string> read_lines(const std::filesystem::path& file) {
     begin = end + 1;
     const size_t valid = valid_utf8_prefix(lines.back());
     if (valid < lines.back().size()) {
-      throw UserError(file.string() + ":" + std::to_string(lines.size()) +
-                      ": not UTF-8 at byte " + std::to_string(valid + 1) +
-                      "; convert the file with iconv -t UTF-8");
+      throw UserError(file.string() + ":" + std::to_string(lines.size()) + ": not UTF-8 at byte " +
+                      std::to_string(valid + 1) + "; convert the file with iconv -t UTF-8");
     }
   }
   return lines;

@@ -21,7 +21,7 @@ struct EvaluationItem {
 // How text is put before anything reads it.
 struct TextRules {
   bool lowercase = false;
-  bool simplified_chinese = false;  // traditional characters become simplified ones
+  bool simplified_chinese = false;   // traditional characters become simplified ones
   bool chinese_punctuation = false;  // , ? ! : ; become full width, a closing . becomes 。
   bool plain_you = false;            // 您 and 妳 become 你: English does not say which is meant
   std::string apply(const std::string& text) const;
@@ -35,8 +35,8 @@ struct TextRules {
   }
 };
 
-// Either `file` (tab-separated, split by hash) or `train`, `dev` and `test` (each [source, target]).
-// Paths are relative to the data folder.
+// Either `file` (tab-separated, split by hash) or `train`, `dev` and `test` (each [source,
+// target]). Paths are relative to the data folder.
 struct ParallelCorpusOptions {
   std::string file;
   int64_t source_column = 1, target_column = 2;  // counted from 1

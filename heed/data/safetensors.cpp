@@ -41,7 +41,7 @@ class InputFile {
   uint64_t size() const { return size_; }
 
   void read(void* data, uint64_t size, uint64_t position) const {
-    constexpr uint64_t kMost = uint64_t{1} << 30;  // pread(2) gives no more than 2 GiB at once
+    constexpr uint64_t kMost = uint64_t{1} << 24;  // pread(2) gives less than 2 GiB
     char* next = static_cast<char*>(data);
     while (size > 0) {
       const ssize_t count = ::pread(fd_, next, std::min(size, kMost), static_cast<off_t>(position));

@@ -40,8 +40,8 @@ class Subwords {
   // One of the many ways to cut the text, drawn at random (Kudo 2018); smaller alpha is wilder.
   // Draws come from the calling thread's generator, which a new thread starts from `sampling_seed`.
   std::vector<int64_t> sample(const std::string& text, double alpha) const;
-  std::string decode(const std::vector<int64_t>& ids) const;   // marks and padding dropped
-  std::string piece(int64_t id) const;                         // "▁love"
+  std::string decode(const std::vector<int64_t>& ids) const;  // marks and padding dropped
+  std::string piece(int64_t id) const;                        // "▁love"
 
  private:
   struct Model;

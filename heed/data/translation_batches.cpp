@@ -25,8 +25,8 @@ std::vector<std::vector<size_t>> plan_batches(const std::vector<EncodedPair>& pa
   std::vector<std::vector<size_t>> batches;
   for (const size_t index : order) {
     const auto tokens = static_cast<int64_t>(pairs[index].target.size()) + 1;  // the longest so far
-    const bool full = batches.empty() ||
-                      tokens * static_cast<int64_t>(batches.back().size() + 1) > batch_tokens;
+    const bool full =
+        batches.empty() || tokens * static_cast<int64_t>(batches.back().size() + 1) > batch_tokens;
     if (full) batches.emplace_back();
     batches.back().push_back(index);
   }
@@ -38,12 +38,12 @@ std::pair<at::Tensor, at::Tensor> pad_rows(const std::vector<const std::vector<i
   size_t longest = 0;
   for (const auto* row : rows) longest = std::max(longest, row->size());
   const auto B = static_cast<int64_t>(rows.size());
-  at::Tensor ids = at::full({B, static_cast<int64_t>(longest)}, Subwords::kPad, at::kLong);  // [B,S]
+  at::Tensor ids =
+      at::full({B, static_cast<int64_t>(longest)}, Subwords::kPad, at::kLong);  // [B,S]
   at::Tensor lengths = at::empty({B}, at::kLong);
   for (int64_t b = 0; b < B; ++b) {
     const std::vector<int64_t>& row = *rows[static_cast<size_t>(b)];
-    std::copy(row.begin(), row.end(),
-              ids.data_ptr<int64_t>() + b * static_cast<int64_t>(longest));
+    std::copy(row.begin(), row.end(), ids.data_ptr<int64_t>() + b * static_cast<int64_t>(longest));
     lengths.data_ptr<int64_t>()[b] = static_cast<int64_t>(row.size());
   }
   return {ids, lengths};

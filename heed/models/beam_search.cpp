@@ -73,7 +73,8 @@ Predictions predict(StepDecoder& decoder, const std::vector<int64_t>& tokens, co
   // 2K candidates a row leave K that go on, even if K of them end.
   const int64_t wanted = std::min(2 * beam, log_probabilities.size(1));
   const auto [values, ids] = at::topk(log_probabilities, wanted, 1);
-  return {values.contiguous(), ids.contiguous(), weights.defined() ? weights.contiguous() : weights};
+  return {values.contiguous(), ids.contiguous(),
+          weights.defined() ? weights.contiguous() : weights};
 }
 
 // All continuations of a sentence's open rows, which begin at `first_row`, the best first.
@@ -150,8 +151,8 @@ std::vector<std::vector<Hypothesis>> beam_search(StepDecoder& decoder, int64_t s
     for (Search& search : searches) {
       if (search.done) continue;
       const auto width = static_cast<int64_t>(search.open.size());
-      const std::vector<int64_t> kept = extend(search, predictions, first_row,
-                                               static_cast<size_t>(length), marks, options);
+      const std::vector<int64_t> kept =
+          extend(search, predictions, first_row, static_cast<size_t>(length), marks, options);
       for (size_t i = 0; i < kept.size(); ++i) {
         rows.push_back(kept[i]);
         tokens.push_back(search.open[i].tokens.back());

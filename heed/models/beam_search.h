@@ -16,9 +16,9 @@ struct BeamOptions {
 };
 
 struct Hypothesis {
-  std::vector<int64_t> tokens;               // without begin and end marks
-  std::vector<std::vector<float>> weights;   // per token and the end mark: attention over the source
-  double score = 0;                          // length-normalised log probability, natural logarithm
+  std::vector<int64_t> tokens;              // without begin and end marks
+  std::vector<std::vector<float>> weights;  // per token and the end mark: attention over the source
+  double score = 0;                         // length-normalised log probability, natural logarithm
 };
 
 // A model as the search sees it: N rows, each a sentence being written.

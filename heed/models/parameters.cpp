@@ -20,7 +20,8 @@ void load_tensors(torch::nn::Module& module, const NamedTensors& tensors,
   for (const auto& [name, value] : own) {
     const auto found = tensors.find(name);
     if (found == tensors.end()) {
-      throw UserError(where + ": tensor '" + name + "' is missing; the file belongs to another model");
+      throw UserError(where + ": tensor '" + name +
+                      "' is missing; the file belongs to another model");
     }
     if (found->second.sizes() != value.sizes()) {
       throw UserError(where + ": tensor '" + name + "': expected " + c10::str(value.sizes()) +

@@ -16,7 +16,6 @@ NamedTensors named_tensors(const torch::nn::Module& module);
 
 // Copies the tensors into the module, whatever their floating type. UserError, opened by `where`,
 // when a name is missing or unknown or a shape differs; then nothing was changed.
-void load_tensors(torch::nn::Module& module, const NamedTensors& tensors,
-                  const std::string& where);
+void load_tensors(torch::nn::Module& module, const NamedTensors& tensors, const std::string& where);
 
 }  // namespace heed::models

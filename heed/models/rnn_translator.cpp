@@ -46,8 +46,7 @@ void check_options(const RnnTranslatorOptions& o) {
   }
   if (o.attention == "dot" && o.decoder_size != 2 * o.encoder_size) {
     throw UserError("model.decoder_size: dot attention needs 2 x encoder_size = " +
-                    std::to_string(2 * o.encoder_size) + ", got " +
-                    std::to_string(o.decoder_size));
+                    std::to_string(2 * o.encoder_size) + ", got " + std::to_string(o.decoder_size));
   }
 }
 
@@ -69,25 +68,25 @@ RnnTranslatorImpl::RnnTranslatorImpl(const RnnTranslatorOptions& options) : opti
       register_module("source_embedding", torch::nn::Embedding(o.source_vocabulary, E));
   target_embedding_ =
       register_module("target_embedding", torch::nn::Embedding(o.target_vocabulary, E));
-  // Rows of length about 1, scaled up by sqrt(E) where they are read (Vaswani 2017, section 3.4), so
-  // that a tied output starts with logits of order 1.
+  // Rows of length about 1, scaled up by sqrt(E) where they are read (Vaswani 2017, section 3.4),
+  // so that a tied output starts with logits of order 1.
   for (auto& table : {source_embedding_, target_embedding_}) {
     torch::nn::init::normal_(table->weight, 0, std::pow(static_cast<double>(E), -0.5));
   }
   const double between_layers = o.encoder_layers > 1 ? o.dropout : 0;
   if (o.cell == "gru") {
-    gru_encoder_ = register_module(
-        "encoder", torch::nn::GRU(torch::nn::GRUOptions(E, o.encoder_size)
-                                      .num_layers(o.encoder_layers)
-                                      .dropout(between_layers)
-                                      .bidirectional(true)));
+    gru_encoder_ =
+        register_module("encoder", torch::nn::GRU(torch::nn::GRUOptions(E, o.encoder_size)
+                                                      .num_layers(o.encoder_layers)
+                                                      .dropout(between_layers)
+                                                      .bidirectional(true)));
     orthogonal_recurrent_weights(gru_encoder_);
   } else {
-    lstm_encoder_ = register_module(
-        "encoder", torch::nn::LSTM(torch::nn::LSTMOptions(E, o.encoder_size)
-                                       .num_layers(o.encoder_layers)
-                                       .dropout(between_layers)
-                                       .bidirectional(true)));
+    lstm_encoder_ =
+        register_module("encoder", torch::nn::LSTM(torch::nn::LSTMOptions(E, o.encoder_size)
+                                                       .num_layers(o.encoder_layers)
+                                                       .dropout(between_layers)
+                                                       .bidirectional(true)));
     orthogonal_recurrent_weights(lstm_encoder_);
   }
   for (int64_t layer = 0; layer < o.decoder_layers; ++layer) {
@@ -105,21 +104,18 @@ RnnTranslatorImpl::RnnTranslatorImpl(const RnnTranslatorOptions& options) : opti
       register_module("initial_state", torch::nn::Linear(M, o.decoder_layers * o.decoder_size));
   if (o.attention == "additive") {
     additive_ = register_module(
-        "attention",
-        nn::AdditiveAttention(nn::AdditiveAttentionOptions{
-            .query_size = o.decoder_size, .key_size = M, .size = o.attention_size}));
+        "attention", nn::AdditiveAttention(nn::AdditiveAttentionOptions{
+                         .query_size = o.decoder_size, .key_size = M, .size = o.attention_size}));
   } else if (o.attention == "general") {
-    general_ = register_module("attention",
-                               nn::GeneralAttention(nn::GeneralAttentionOptions{
-                                   .query_size = o.decoder_size, .key_size = M}));
+    general_ = register_module("attention", nn::GeneralAttention(nn::GeneralAttentionOptions{
+                                                .query_size = o.decoder_size, .key_size = M}));
   } else {
     dot_ = register_module("attention", nn::DotAttention(nn::DotAttentionOptions{.scaled = false}));
   }
   readout_ = register_module("readout", torch::nn::Linear(o.decoder_size + M, E));
   if (!o.tie_output) {
     output_ = register_module(
-        "output",
-        torch::nn::Linear(torch::nn::LinearOptions(E, o.target_vocabulary).bias(false)));
+        "output", torch::nn::Linear(torch::nn::LinearOptions(E, o.target_vocabulary).bias(false)));
   }
   output_bias_ = register_parameter("output_bias", at::zeros({o.target_vocabulary}));
 }
@@ -145,12 +141,11 @@ at::Tensor RnnTranslatorImpl::run_encoder(const at::Tensor& embedded, const at::
 std::pair<SourceMemory, DecoderState> RnnTranslatorImpl::encode(const at::Tensor& source,
                                                                 const at::Tensor& lengths) {
   const at::Tensor values = dropped(run_encoder(embed(source_embedding_, source), lengths));
-  const at::Tensor mean = values.sum(1) / lengths.unsqueeze(1);                  // [B,M]
-  const at::Tensor initial = at::tanh(initial_state_(mean));                     // [B,layers*size]
+  const at::Tensor mean = values.sum(1) / lengths.unsqueeze(1);  // [B,M]
+  const at::Tensor initial = at::tanh(initial_state_(mean));     // [B,layers*size]
   DecoderState state;
   for (int64_t layer = 0; layer < options_.decoder_layers; ++layer) {
-    state.hidden.push_back(
-        initial.narrow(1, layer * options_.decoder_size, options_.decoder_size));
+    state.hidden.push_back(initial.narrow(1, layer * options_.decoder_size, options_.decoder_size));
     if (options_.cell == "lstm") state.cell.push_back(at::zeros_like(state.hidden.back()));
   }
   state.feed = at::zeros({source.size(0), options_.embedding_size});
@@ -182,8 +177,8 @@ at::Tensor RnnTranslatorImpl::advance(const at::Tensor& embedded, const SourceMe
     }
     below = state.hidden[layer];
   }
-  const auto attended = attend(below.unsqueeze(1), memory,
-                               weights ? nn::Weights::kReturn : nn::Weights::kNone);
+  const auto attended =
+      attend(below.unsqueeze(1), memory, weights ? nn::Weights::kReturn : nn::Weights::kNone);
   if (weights != nullptr) *weights = attended.weights.squeeze(1);
   const at::Tensor context = attended.output.squeeze(1);  // [B,M]
   state.feed = dropped(at::tanh(readout_(at::cat({below, context}, 1))));

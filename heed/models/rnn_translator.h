@@ -19,16 +19,17 @@ namespace heed::models {
 
 struct RnnTranslatorOptions {
   int64_t source_vocabulary = 0, target_vocabulary = 0;  // set from the subwords
-  std::string cell = "gru";            // gru or lstm
-  std::string attention = "additive";  // additive, general or dot (then decoder_size = 2 encoder_size)
-  int64_t embedding_size = 256;        // E, of both languages and of the attentional state
-  int64_t encoder_size = 256;          // per direction
+  std::string cell = "gru";                              // gru or lstm
+  std::string attention =
+      "additive";                // additive, general or dot (then decoder_size = 2 encoder_size)
+  int64_t embedding_size = 256;  // E, of both languages and of the attentional state
+  int64_t encoder_size = 256;    // per direction
   int64_t encoder_layers = 1;
   int64_t decoder_size = 512;
   int64_t decoder_layers = 1;
-  int64_t attention_size = 256;        // D of additive attention
+  int64_t attention_size = 256;  // D of additive attention
   double dropout = 0.3;
-  bool tie_output = true;              // output weights = target embedding
+  bool tie_output = true;  // output weights = target embedding
 
   template <class Visitor>
   void visit(Visitor& v) {
@@ -69,8 +70,7 @@ class RnnTranslatorImpl : public torch::nn::Module {
   explicit RnnTranslatorImpl(const RnnTranslatorOptions& options);
 
   // source [B,S] int64 (padding behind), lengths [B] int64, each at least 1.
-  std::pair<SourceMemory, DecoderState> encode(const at::Tensor& source,
-                                               const at::Tensor& lengths);
+  std::pair<SourceMemory, DecoderState> encode(const at::Tensor& source, const at::Tensor& lengths);
 
   // One step for tokens [B]: moves the state on. weights, where asked for, [B,S].
   // Returns the attentional state [B,E], from which logits() are read.

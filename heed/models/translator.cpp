@@ -67,7 +67,8 @@ Translator::Translator(TranslatorConfig config, Subwords source, Subwords target
 Translator Translator::load(const std::filesystem::path& folder) {
   const std::filesystem::path config_file = folder / "config.json";
   if (!std::filesystem::is_directory(folder)) {
-    throw UserError(folder.string() + ": no such model folder; train one with: heed train CONFIG.yaml");
+    throw UserError(folder.string() +
+                    ": no such model folder; train one with: heed train CONFIG.yaml");
   }
   const auto config = read_config<TranslatorConfig>(load_yaml(config_file), config_file.string());
   if (config.model_type != "rnn_translator") {
@@ -134,9 +135,8 @@ std::vector<std::vector<Translation>> Translator::translate(
   // Sentences of like length share a batch, so that little is padding.
   std::vector<size_t> order(sources.size());
   std::iota(order.begin(), order.end(), size_t{0});
-  std::stable_sort(order.begin(), order.end(), [&](size_t a, size_t b) {
-    return sources[a].size() < sources[b].size();
-  });
+  std::stable_sort(order.begin(), order.end(),
+                   [&](size_t a, size_t b) { return sources[a].size() < sources[b].size(); });
   std::vector<std::vector<Translation>> results(sources.size());
   for (size_t begin = 0; begin < order.size(); begin += kSentencesAtOnce) {
     const size_t end = std::min(order.size(), begin + kSentencesAtOnce);
@@ -145,12 +145,11 @@ std::vector<std::vector<Translation>> Translator::translate(
     const auto [source, lengths] = pad_rows(rows);  // [B,S], [B]
     auto [memory, state] = model_->encode(source, lengths);
     RnnStepDecoder decoder(model_, std::move(memory), std::move(state), weights);
-    auto hypotheses =
-        beam_search(decoder, static_cast<int64_t>(rows.size()),
-                    {.begin = Subwords::kBegin,
-                     .end = Subwords::kEnd,
-                     .never = {Subwords::kPad, Subwords::kUnknown, Subwords::kBegin}},
-                    beam);
+    auto hypotheses = beam_search(decoder, static_cast<int64_t>(rows.size()),
+                                  {.begin = Subwords::kBegin,
+                                   .end = Subwords::kEnd,
+                                   .never = {Subwords::kPad, Subwords::kUnknown, Subwords::kBegin}},
+                                  beam);
     for (size_t i = begin; i < end; ++i) {
       for (Hypothesis& hypothesis : hypotheses[i - begin]) {
         results[order[i]].push_back(finish(sources[order[i]], std::move(hypothesis), weights));

@@ -37,7 +37,7 @@ struct Translation {
   double score = 0;                        // length-normalised log probability
   std::vector<std::string> source_tokens;  // S subwords, the end mark included
   std::vector<std::string> target_tokens;  // T subwords
-  std::vector<float> weights;              // [T,S] row major, each row sums to 1; empty unless asked for
+  std::vector<float> weights;  // [T,S] row major, each row sums to 1; empty unless asked for
 };
 
 class Translator {

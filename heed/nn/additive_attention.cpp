@@ -10,12 +10,11 @@
 namespace heed::nn {
 
 AdditiveAttentionImpl::AdditiveAttentionImpl(const AdditiveAttentionOptions& options)
-    : query_projection_(register_module(
-          "query_projection", torch::nn::Linear(options.query_size, options.size))),
+    : query_projection_(
+          register_module("query_projection", torch::nn::Linear(options.query_size, options.size))),
       key_projection_(register_module(
           "key_projection",
-          torch::nn::Linear(
-              torch::nn::LinearOptions(options.key_size, options.size).bias(false)))),
+          torch::nn::Linear(torch::nn::LinearOptions(options.key_size, options.size).bias(false)))),
       score_weight_(register_parameter("score_weight", at::empty({1, options.size}))) {
   const double bound = 1 / std::sqrt(static_cast<double>(options.size));  // as a Linear(D, 1)
   torch::nn::init::uniform_(score_weight_, -bound, bound);

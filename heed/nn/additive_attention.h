@@ -24,9 +24,8 @@ class AdditiveAttentionImpl : public torch::nn::Module {
 
   // query [B,T,query_size], keys as above, values [B,S,Dv], lengths [B] int64 or undefined.
   // Returns output [B,T,Dv], weights [B,T,S]. Nothing of size B x T x S x D is stored.
-  AttentionOutput forward(const at::Tensor& query, const at::Tensor& keys,
-                          const at::Tensor& values, const at::Tensor& lengths = {},
-                          Weights weights = Weights::kNone);
+  AttentionOutput forward(const at::Tensor& query, const at::Tensor& keys, const at::Tensor& values,
+                          const at::Tensor& lengths = {}, Weights weights = Weights::kNone);
 
  private:
   torch::nn::Linear query_projection_, key_projection_;

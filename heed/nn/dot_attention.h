@@ -18,9 +18,8 @@ class DotAttentionImpl : public torch::nn::Module {
 
   // query [B,T,D], keys [B,S,D], values [B,S,Dv]; lengths [B] int64 counts the keys of each
   // element, undefined means all S. Returns output [B,T,Dv], weights [B,T,S].
-  AttentionOutput forward(const at::Tensor& query, const at::Tensor& keys,
-                          const at::Tensor& values, const at::Tensor& lengths = {},
-                          Weights weights = Weights::kNone);
+  AttentionOutput forward(const at::Tensor& query, const at::Tensor& keys, const at::Tensor& values,
+                          const at::Tensor& lengths = {}, Weights weights = Weights::kNone);
 
  private:
   DotAttentionOptions options_;

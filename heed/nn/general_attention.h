@@ -22,9 +22,8 @@ class GeneralAttentionImpl : public torch::nn::Module {
   at::Tensor keys(const at::Tensor& memory);
 
   // query [B,T,query_size], keys as above, values [B,S,Dv], lengths [B] int64 or undefined.
-  AttentionOutput forward(const at::Tensor& query, const at::Tensor& keys,
-                          const at::Tensor& values, const at::Tensor& lengths = {},
-                          Weights weights = Weights::kNone);
+  AttentionOutput forward(const at::Tensor& query, const at::Tensor& keys, const at::Tensor& values,
+                          const at::Tensor& lengths = {}, Weights weights = Weights::kNone);
 
  private:
   torch::nn::Linear key_projection_;

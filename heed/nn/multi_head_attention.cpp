@@ -46,13 +46,13 @@ MultiHeadAttentionImpl::MultiHeadAttentionImpl(const MultiHeadAttentionOptions& 
 AttentionOutput MultiHeadAttentionImpl::forward(const at::Tensor& query, const at::Tensor& key,
                                                 const at::Tensor& value, const at::Tensor& lengths,
                                                 Causal causal, Weights weights) {
-  const at::Tensor q = split_heads(query_projection_(query), options_.heads);      // [B,H,T,D]
-  const at::Tensor k = split_heads(key_projection_(key), options_.kv_heads);       // [B,Hkv,S,D]
-  const at::Tensor v = split_heads(value_projection_(value), options_.kv_heads);   // [B,Hkv,S,D]
+  const at::Tensor q = split_heads(query_projection_(query), options_.heads);     // [B,H,T,D]
+  const at::Tensor k = split_heads(key_projection_(key), options_.kv_heads);      // [B,Hkv,S,D]
+  const at::Tensor v = split_heads(value_projection_(value), options_.kv_heads);  // [B,Hkv,S,D]
   const AttentionOptions options{.causal = causal, .kv_lengths = lengths};
   AttentionOutput result;
-  const at::Tensor mixed = attention(q, k, v, options);                            // [B,H,T,D]
-  result.output = output_projection_(mixed.transpose(1, 2).flatten(2));            // [B,T,E]
+  const at::Tensor mixed = attention(q, k, v, options);                  // [B,H,T,D]
+  result.output = output_projection_(mixed.transpose(1, 2).flatten(2));  // [B,T,E]
   if (weights == Weights::kReturn) result.weights = attention_weights(q, k, options);
   return result;
 }

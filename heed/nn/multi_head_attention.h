@@ -11,11 +11,11 @@
 namespace heed::nn {
 
 struct MultiHeadAttentionOptions {
-  int64_t embed_size;          // E, a multiple of heads
-  int64_t heads;               // H
-  int64_t kv_heads = 0;        // Hkv, divides H; 0 means H
-  int64_t key_size = 0;        // width of key rows; 0 means E
-  int64_t value_size = 0;      // width of value rows; 0 means E
+  int64_t embed_size;      // E, a multiple of heads
+  int64_t heads;           // H
+  int64_t kv_heads = 0;    // Hkv, divides H; 0 means H
+  int64_t key_size = 0;    // width of key rows; 0 means E
+  int64_t value_size = 0;  // width of value rows; 0 means E
   bool bias = true;
 };
 

@@ -8,8 +8,8 @@ namespace heed::nn {
 
 // query [B,T,D], keys [B,S,D], values [B,S,Dv] -> output [B,T,Dv], weights [B,T,S].
 inline AttentionOutput attend_single_head(const at::Tensor& query, const at::Tensor& keys,
-                                          const at::Tensor& values,
-                                          const AttentionOptions& options, Weights weights) {
+                                          const at::Tensor& values, const AttentionOptions& options,
+                                          Weights weights) {
   const at::Tensor q = query.unsqueeze(1), k = keys.unsqueeze(1);  // [B,1,T,D], [B,1,S,D]
   AttentionOutput result;
   result.output = attention(q, k, values.unsqueeze(1), options).squeeze(1);

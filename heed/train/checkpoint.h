@@ -19,13 +19,13 @@ struct Checkpoint {
   int64_t epoch = 1;             // being read, from 1
   int64_t batch = 0;             // of this epoch, read already
   Schedule::State schedule;
-  double best_loss = 0;          // of all validations
+  double best_loss = 0;  // of all validations
   bool has_best = false;
   int64_t validations_without_progress = 0;
-  double loss_sum = 0;           // since the last validation
+  double loss_sum = 0;  // since the last validation
   int64_t loss_tokens = 0;
-  double seconds = 0;            // trained so far, all runs together
-  std::string config;            // JSON of the configuration it belongs to
+  double seconds = 0;  // trained so far, all runs together
+  std::string config;  // JSON of the configuration it belongs to
 };
 
 void save_checkpoint(const std::filesystem::path& file, const Checkpoint& checkpoint);

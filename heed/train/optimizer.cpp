@@ -59,9 +59,9 @@ void AdamW::step(double learning_rate) {
   for (Group& group : groups_) {
     if (group.parameters.empty()) continue;
     for (at::Tensor& step : group.steps) step.add_(1);
-    at::_fused_adamw_(group.parameters, gradients(group), group.first_moments,
-                      group.second_moments, /*max_exp_avg_sqs=*/{}, group.steps, learning_rate,
-                      options_.beta1, options_.beta2, group.weight_decay, options_.epsilon,
+    at::_fused_adamw_(group.parameters, gradients(group), group.first_moments, group.second_moments,
+                      /*max_exp_avg_sqs=*/{}, group.steps, learning_rate, options_.beta1,
+                      options_.beta2, group.weight_decay, options_.epsilon,
                       /*amsgrad=*/false, /*maximize=*/false);
   }
 }

@@ -47,13 +47,15 @@ Progress::~Progress() {
 }
 
 std::string Progress::bar(const Status& status, double seconds) const {
-  const double share = std::min(
-      1.0, static_cast<double>(status.step) / static_cast<double>(std::max<int64_t>(1, total_steps_)));
+  const double share = std::min(1.0, static_cast<double>(status.step) /
+                                         static_cast<double>(std::max<int64_t>(1, total_steps_)));
   const double per_step = seconds / static_cast<double>(std::max<int64_t>(1, status.steps_done));
-  const double left = per_step * static_cast<double>(std::max<int64_t>(0, total_steps_ - status.step));
+  const double left =
+      per_step * static_cast<double>(std::max<int64_t>(0, total_steps_ - status.step));
   const double tokens_per_second = static_cast<double>(status.tokens) / std::max(1e-9, seconds);
   char numbers[160];
-  std::snprintf(numbers, sizeof numbers, "step %lld/%lld  epoch %lld  loss %.3f  %.0f tokens/s  ETA %s",
+  std::snprintf(numbers, sizeof numbers,
+                "step %lld/%lld  epoch %lld  loss %.3f  %.0f tokens/s  ETA %s",
                 static_cast<long long>(status.step), static_cast<long long>(total_steps_),
                 static_cast<long long>(status.epoch), status.loss, tokens_per_second,
                 duration_text(left).c_str());

@@ -15,10 +15,10 @@ class Progress {
   struct Status {
     int64_t step = 0;
     int64_t epoch = 0;
-    double loss = 0;           // mean since the last validation
+    double loss = 0;  // mean since the last validation
     double learning_rate = 0;
-    int64_t tokens = 0;        // since training (or its resumption) began
-    int64_t steps_done = 0;    // likewise
+    int64_t tokens = 0;      // since training (or its resumption) began
+    int64_t steps_done = 0;  // likewise
   };
   void update(const Status& status);
   void message(const std::string& line);  // a whole line that stays

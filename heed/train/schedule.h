@@ -9,9 +9,9 @@ namespace heed::train {
 struct ScheduleOptions {
   std::string name = "inverse_sqrt";  // inverse_sqrt, linear, plateau or constant
   int64_t warmup_steps = 400;         // the rate rises linearly from 0
-  double floor = 0.02;                // the smallest share of the rate; linear and plateau end there
-  double plateau_factor = 0.5;        // plateau: multiplies the rate
-  int64_t plateau_patience = 1;       // plateau: validations without progress before it does
+  double floor = 0.02;           // the smallest share of the rate; linear and plateau end there
+  double plateau_factor = 0.5;   // plateau: multiplies the rate
+  int64_t plateau_patience = 1;  // plateau: validations without progress before it does
 
   template <class Visitor>
   void visit(Visitor& v) {
@@ -28,8 +28,8 @@ class Schedule {
   // total_steps matters to linear only. UserError for an unknown name.
   Schedule(ScheduleOptions options, int64_t total_steps);
 
-  double factor(int64_t step) const;           // of the base rate, for step 1, 2, ...
-  void validated(double loss);                 // plateau: a validation loss was seen
+  double factor(int64_t step) const;  // of the base rate, for step 1, 2, ...
+  void validated(double loss);        // plateau: a validation loss was seen
 
   // What a checkpoint keeps.
   struct State {

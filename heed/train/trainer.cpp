@@ -61,12 +61,12 @@ class Trainer {
   Outcome run();
 
  private:
-  bool run_epoch();            // false: interrupted
+  bool run_epoch();  // false: interrupted
   void step(int64_t batch);
   void skip(const std::string& what);
-  bool end_epoch();            // true: no progress for too long
+  bool end_epoch();  // true: no progress for too long
   void update_average();
-  void swap_average();         // exchanges weights and their running mean
+  void swap_average();  // exchanges weights and their running mean
   void save();
   void resume();
   void say(const std::string& line);
@@ -194,7 +194,8 @@ void Trainer::step(int64_t batch) {
 }
 
 void Trainer::skip(const std::string& what) {
-  say("step " + std::to_string(state_.step) + " skipped: " + what + "; the weights stay as they were");
+  say("step " + std::to_string(state_.step) + " skipped: " + what +
+      "; the weights stay as they were");
   if (++skips_in_a_row_ >= options_.abort_after_skips) {
     throw UserError("training diverged: " + std::to_string(skips_in_a_row_) +
                     " steps in a row without a finite loss and gradient; lower "
@@ -207,8 +208,8 @@ void Trainer::update_average() {
   if (options_.average == 0) return;
   const at::NoGradGuard no_grad;
   // Early on the mean is over the few steps there were, not over the start's random weights.
-  const double decay =
-      std::min(options_.average, static_cast<double>(state_.step) / (10.0 + static_cast<double>(state_.step)));
+  const double decay = std::min(options_.average, static_cast<double>(state_.step) /
+                                                      (10.0 + static_cast<double>(state_.step)));
   std::vector<at::Tensor> means, weights;
   for (const auto& [name, tensor] : models::named_tensors(task_.module())) {
     means.push_back(state_.average.at(name));

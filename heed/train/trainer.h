@@ -18,12 +18,12 @@ struct TrainingOptions {
   double learning_rate = 1e-3;
   ScheduleOptions schedule;
   AdamWOptions adamw;
-  double clip_norm = 1.0;             // global L2 norm of the gradients; 0 does not clip
-  double average = 0;                 // decay of the running mean of the weights; 0 keeps none
-  int64_t patience = 0;               // validations without progress before it stops; 0 never
-  int64_t checkpoint_every = 500;     // steps; also at the end of each epoch
-  int64_t log_every = 100;            // steps, where standard error is not a terminal
-  int64_t abort_after_skips = 20;     // steps in a row without a finite loss and gradient
+  double clip_norm = 1.0;          // global L2 norm of the gradients; 0 does not clip
+  double average = 0;              // decay of the running mean of the weights; 0 keeps none
+  int64_t patience = 0;            // validations without progress before it stops; 0 never
+  int64_t checkpoint_every = 500;  // steps; also at the end of each epoch
+  int64_t log_every = 100;         // steps, where standard error is not a terminal
+  int64_t abort_after_skips = 20;  // steps in a row without a finite loss and gradient
   int64_t seed = 1;
 
   template <class Visitor>

@@ -1,8 +1,8 @@
 #include "heed/train/translation_task.h"
 
+#include <ATen/Context.h>
 #include <ATen/core/Reduction.h>
 #include <ATen/ops/cross_entropy_loss.h>
-#include <ATen/Context.h>
 #include <torch/csrc/autograd/grad_mode.h>
 
 #include <cmath>
@@ -41,7 +41,7 @@ class TranslationTask final : public Task {
 };
 
 std::vector<std::string> side(const std::vector<SentencePair>& pairs,
-                              std::string SentencePair::* member) {
+                              std::string SentencePair::*member) {
   std::vector<std::string> lines;
   for (const SentencePair& pair : pairs) lines.push_back(pair.*member);
   return lines;
@@ -51,6 +51,7 @@ TranslationTask::TranslationTask(const TranslationTraining& config,
                                  const std::filesystem::path& data_folder)
     : config_(config), train_text_(load_pairs(config.data, data_folder, Split::kTrain)) {
   if (train_text_.empty()) throw UserError("data: no training pair is left after the split");
+  std::fprintf(stderr, "learning subwords from %zu sentence pairs\n", train_text_.size());
   models::TranslatorConfig described;
   described.source_language = config.source_language;
   described.target_language = config.target_language;
@@ -82,8 +83,8 @@ std::vector<EncodedPair> TranslationTask::encode(const std::vector<SentencePair>
   for (const SentencePair& pair : pairs) {
     EncodedPair ids;
     const Subwords& source = translator_->source_subwords();
-    ids.source = sampled ? source.sample(pair.source, config_.subword_sampling)
-                         : source.encode(pair.source);
+    ids.source =
+        sampled ? source.sample(pair.source, config_.subword_sampling) : source.encode(pair.source);
     ids.source.push_back(Subwords::kEnd);
     ids.target = translator_->target_subwords().encode(pair.target);
     const auto longest = static_cast<size_t>(config_.longest);
@@ -96,7 +97,8 @@ std::vector<EncodedPair> TranslationTask::encode(const std::vector<SentencePair>
 
 int64_t TranslationTask::plan_epoch(int64_t epoch) {
   if (epoch != planned_epoch_) {
-    const auto seed = static_cast<uint64_t>(config_.training.seed) * 1000003 + static_cast<uint64_t>(epoch);
+    const auto seed =
+        static_cast<uint64_t>(config_.training.seed) * 1000003 + static_cast<uint64_t>(epoch);
     if (config_.subword_sampling > 0) {
       // SentencePiece draws from a generator of the thread's own: a new thread starts it from the
       // seed, so an epoch is cut alike whether or not the training was resumed before it.
@@ -110,11 +112,11 @@ int64_t TranslationTask::plan_epoch(int64_t epoch) {
 }
 
 at::Tensor TranslationTask::loss_sum(const TranslationBatch& batch, double label_smoothing) {
-  const at::Tensor readouts = translator_->model()->forward(
-      batch.source, batch.source_lengths, batch.target_in);                      // [B,T,E]
+  const at::Tensor readouts = translator_->model()->forward(batch.source, batch.source_lengths,
+                                                            batch.target_in);  // [B,T,E]
   const at::Tensor written = batch.target_out.view(-1).ne(Subwords::kPad).nonzero().squeeze(1);
-  const at::Tensor logits = translator_->model()->logits(
-      readouts.flatten(0, 1).index_select(0, written));                          // [N,V]
+  const at::Tensor logits =
+      translator_->model()->logits(readouts.flatten(0, 1).index_select(0, written));  // [N,V]
   return at::cross_entropy_loss(logits, batch.target_out.view(-1).index_select(0, written),
                                 /*weight=*/{}, kSum, /*ignore_index=*/-100, label_smoothing);
 }
@@ -147,7 +149,6 @@ void TranslationTask::save_best() {
 
 Outcome train_translation(const TranslationTraining& config,
                           const std::filesystem::path& data_folder, Start start) {
-  std::fprintf(stderr, "reading the corpus and learning its subwords\n");
   TranslationTask task(config, data_folder);
   std::fprintf(stderr, "%s\n", task.description().c_str());
   return train(task, config.training, config.output, config_json(config).dump(), start);

@@ -19,12 +19,12 @@ struct TranslationTraining {
   ParallelCorpusOptions data;
   SubwordOptions source_subwords, target_subwords;
   models::RnnTranslatorOptions model;
-  int64_t batch_tokens = 2000;        // target tokens a batch, padding included
-  int64_t longest = 100;              // subwords; longer training pairs are left out
-  double label_smoothing = 0.1;       // Szegedy 2016
-  double subword_sampling = 0;        // Kudo 2018: alpha of the source's cuts; 0 cuts always alike
-  double length_penalty = 1.0;        // of the search, kept with the model
-  bool half_precision = false;        // of the weights that are saved
+  int64_t batch_tokens = 2000;   // target tokens a batch, padding included
+  int64_t longest = 100;         // subwords; longer training pairs are left out
+  double label_smoothing = 0.1;  // Szegedy 2016
+  double subword_sampling = 0;   // Kudo 2018: alpha of the source's cuts; 0 cuts always alike
+  double length_penalty = 1.0;   // of the search, kept with the model
+  bool half_precision = false;   // of the weights that are saved
   TrainingOptions training;
 
   template <class Visitor>

@@ -49,7 +49,8 @@ TEST(Config, WhatIsNotSaidKeepsItsDefault) {
 }
 
 TEST(Config, AMistypedKeyIsAnsweredWithTheNearest) {
-  EXPECT_EQ(error_of("epochs: 7\nepohcs: 8"), "c.yaml:2: unknown key 'epohcs'; did you mean 'epochs'?");
+  EXPECT_EQ(error_of("epochs: 7\nepohcs: 8"),
+            "c.yaml:2: unknown key 'epohcs'; did you mean 'epochs'?");
   EXPECT_EQ(error_of("inner:\n  raet: 1"),
             "c.yaml:2: unknown key 'inner.raet'; did you mean 'rate'?");
   EXPECT_EQ(error_of("zzzzzzz: 1"),
@@ -62,8 +63,7 @@ TEST(Config, AWrongValueIsAnsweredWithItsPlaceAndWhatIsExpected) {
   EXPECT_EQ(error_of("epochs: 0"), "c.yaml:1: epochs: expected a number from 1 to 100, got 0");
   EXPECT_EQ(error_of("quick: perhaps"), "c.yaml:1: quick: expected true or false, got 'perhaps'");
   EXPECT_EQ(error_of("inner: {rate: .nan}"), "c.yaml:1: inner.rate: expected a number, got '.nan'");
-  EXPECT_EQ(error_of("inner: 5"),
-            "c.yaml:1: inner: expected a section of 'key: value', got '5'");
+  EXPECT_EQ(error_of("inner: 5"), "c.yaml:1: inner: expected a section of 'key: value', got '5'");
   EXPECT_EQ(error_of("output: [1]"), "c.yaml:1: output: expected a text, got a list");
 }
 

@@ -45,7 +45,8 @@ class Corpus : public testing::Test {
 using Lines = std::vector<std::string>;
 
 TEST_F(Corpus, LinesComeWithoutTheirEndsOrAByteOrderMark) {
-  EXPECT_EQ(read_lines(file("a", "\xEF\xBB\xBFone\r\ntwo\n\nfour")), (Lines{"one", "two", "", "four"}));
+  EXPECT_EQ(read_lines(file("a", "\xEF\xBB\xBFone\r\ntwo\n\nfour")),
+            (Lines{"one", "two", "", "four"}));
   EXPECT_EQ(read_lines(file("b", "")), Lines{});
   EXPECT_EQ(read_lines(file("c", "end\n")), Lines{"end"});
 }
@@ -61,9 +62,12 @@ TEST_F(Corpus, GzipIsReadLikePlainText) {
 }
 
 TEST_F(Corpus, ALineThatIsNotUtf8IsNamed) {
-  const auto path = file("bad", "fine\nab\xff" "c\n");
+  const auto path = file("bad",
+                         "fine\nab\xff"
+                         "c\n");
   EXPECT_NE(error_of([&] { read_lines(path); }).find(":2: not UTF-8 at byte 3"), std::string::npos);
-  EXPECT_NE(error_of([&] { read_lines(folder_ / "none"); }).find("no such file"), std::string::npos);
+  EXPECT_NE(error_of([&] { read_lines(folder_ / "none"); }).find("no such file"),
+            std::string::npos);
   EXPECT_NE(error_of([&] { read_lines(folder_); }).find("folder"), std::string::npos);
 }
 
@@ -71,7 +75,8 @@ TEST_F(Corpus, TheSplitIsByTheHashOfTheSource) {
   std::string text;
   for (int i = 0; i < 3000; ++i) {
     text += "sentence " + std::to_string(i) + "\tx" + std::to_string(i) + "\tnote\n";
-    if (i % 3 == 0) text += "sentence " + std::to_string(i) + "\tother" + std::to_string(i) + "\tnote\n";
+    if (i % 3 == 0)
+      text += "sentence " + std::to_string(i) + "\tother" + std::to_string(i) + "\tnote\n";
   }
   file("pairs.tsv", text);
   const ParallelCorpusOptions options{.file = "pairs.tsv"};
@@ -83,7 +88,9 @@ TEST_F(Corpus, TheSplitIsByTheHashOfTheSource) {
     std::set<std::string> own;
     for (const SentencePair& pair : pairs) own.insert(pair.source);
     for (const std::string& source : own) EXPECT_TRUE(seen.insert(source).second) << source;
-    if (split != Split::kTrain) EXPECT_NEAR(static_cast<double>(own.size()), 60, 25);
+    if (split != Split::kTrain) {
+      EXPECT_NEAR(static_cast<double>(own.size()), 60, 25);
+    }
   }
   EXPECT_EQ(total, 4000);
   // The rule that the documentation states: first 8 hexadecimal digits of SHA-256, modulo 100.
@@ -115,15 +122,15 @@ TEST_F(Corpus, ALineWithoutItsColumnsIsNamed) {
 }
 
 TEST_F(Corpus, MissingDataSaysItsHomeAndChecksum) {
-  const std::string error =
-      error_of([&] { require_data(folder_, "tatoeba_cmn_eng/cmn.txt.gz"); });
+  const std::string error = error_of([&] { require_data(folder_, "tatoeba_cmn_eng/cmn.txt.gz"); });
   EXPECT_NE(error.find("manythings.org/anki"), std::string::npos);
   EXPECT_NE(error.find("bbdcddc329b9b544"), std::string::npos);
   EXPECT_NE(error_of([&] { require_data("", "x"); }).find("HEED_DATA"), std::string::npos);
 }
 
 TEST(TextRules, PutTextIntoOneForm) {
-  const TextRules chinese{.simplified_chinese = true, .chinese_punctuation = true, .plain_you = true};
+  const TextRules chinese{
+      .simplified_chinese = true, .chinese_punctuation = true, .plain_you = true};
   EXPECT_EQ(chinese.apply(" 我愛您. "), "我爱你。");
   EXPECT_EQ(chinese.apply("妳好嗎?"), "你好吗？");
   EXPECT_EQ(chinese.apply("等等..."), "等等...");

@@ -95,6 +95,12 @@ TEST_F(SafetensorsTest, EveryTypeIsReadBackBitForBit) {
   }
 }
 
+TEST_F(SafetensorsTest, ATensorOfManyReadsAndWritesIsReadBack) {
+  const at::Tensor large = at::arange(5'000'000, at::kInt);  // 20 MB, and a call takes 16 MiB
+  write_safetensors(path_, {{"large", large}});
+  EXPECT_TRUE(at::equal(read_safetensors(path_).tensors.at("large"), large));
+}
+
 TEST_F(SafetensorsTest, NanAndInfinityKeepTheirBits) {
   const at::Tensor odd = at::empty({4}, at::kFloat);
   const uint32_t bits[4] = {0x7FC00001, 0xFF800000, 0x80000000, 0x00000001};

@@ -1,10 +1,10 @@
 #include "heed/models/beam_search.h"
 
+#include <ATen/Context.h>
 #include <ATen/ops/log_softmax.h>
 #include <ATen/ops/randn.h>
 #include <ATen/ops/stack.h>
 #include <ATen/ops/tensor.h>
-#include <ATen/Context.h>
 #include <gtest/gtest.h>
 
 #include <algorithm>
@@ -24,7 +24,8 @@ class HistoryDecoder final : public StepDecoder {
   }
   static at::Tensor distribution(const std::vector<int64_t>& history) {
     uint64_t hash = 1469598103934665603U;
-    for (const int64_t token : history) hash = (hash ^ static_cast<uint64_t>(token)) * 1099511628211U;
+    for (const int64_t token : history)
+      hash = (hash ^ static_cast<uint64_t>(token)) * 1099511628211U;
     std::vector<float> logits;
     for (int64_t v = 0; v < kVocabulary; ++v) {
       hash = hash * 6364136223846793005U + 1442695040888963407U;
@@ -44,8 +45,8 @@ class HistoryDecoder final : public StepDecoder {
     for (size_t i = 0; i < histories_.size(); ++i) {
       histories_[i].push_back(tokens[static_cast<int64_t>(i)].item<int64_t>());
       rows.push_back(distribution(histories_[i]));
-      weights.push_back(at::tensor({static_cast<float>(histories_[i][0]),
-                                    static_cast<float>(histories_[i].size())}));
+      weights.push_back(at::tensor(
+          {static_cast<float>(histories_[i][0]), static_cast<float>(histories_[i].size())}));
     }
     return {at::stack(rows), at::stack(weights)};
   }
@@ -71,7 +72,8 @@ std::vector<Found> exhaustive(int64_t sentence, int64_t length, double alpha) {
           auto longer = tokens;
           if (v != kEnd) longer.push_back(v);
           if (v == kEnd || written == length) {
-            all.push_back({longer, total / std::pow((5.0 + static_cast<double>(written)) / 6, alpha)});
+            all.push_back(
+                {longer, total / std::pow((5.0 + static_cast<double>(written)) / 6, alpha)});
           } else {
             auto h = history;
             h.push_back(v);
@@ -89,8 +91,8 @@ const Marks kMarks{.begin = kBegin, .end = kEnd, .never = {kBegin}};
 TEST(BeamSearch, AWideBeamFindsWhatExhaustionFinds) {
   for (const double alpha : {0.0, 1.0}) {
     HistoryDecoder decoder(3);
-    const auto found = beam_search(decoder, 3, kMarks,
-                                   {.beam = 300, .n_best = 4, .length_penalty = alpha, .max_length = 4});
+    const auto found = beam_search(
+        decoder, 3, kMarks, {.beam = 300, .n_best = 4, .length_penalty = alpha, .max_length = 4});
     ASSERT_EQ(found.size(), 3);
     for (int64_t b = 0; b < 3; ++b) {
       const auto expected = exhaustive(b, 4, alpha);

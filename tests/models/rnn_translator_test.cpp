@@ -78,8 +78,8 @@ TEST(RnnTranslator, PaddingChangesNothing) {
     source = source.clone();
     source[1].narrow(0, 2, 3).fill_(9);
     EXPECT_TRUE(before.equal(model(source, kLengths, target)));
-    const at::Tensor alone = model(source.narrow(0, 1, 1).narrow(1, 0, 2),
-                                   kLengths.narrow(0, 1, 1), target.narrow(0, 1, 1));
+    const at::Tensor alone = model(source.narrow(0, 1, 1).narrow(1, 0, 2), kLengths.narrow(0, 1, 1),
+                                   target.narrow(0, 1, 1));
     EXPECT_TRUE(alone.allclose(before.narrow(0, 1, 1), 1e-5, 1e-6));
   }
 }
@@ -88,8 +88,7 @@ TEST(RnnTranslator, EveryParameterLearns) {
   for (const RnnTranslatorOptions& options : variants()) {
     at::manual_seed(3);
     RnnTranslator model(options);
-    const at::Tensor readouts =
-        model(random_ids({3, 5}, 20), kLengths, random_ids({3, 4}, 15));
+    const at::Tensor readouts = model(random_ids({3, 5}, 20), kLengths, random_ids({3, 4}, 15));
     model->logits(readouts).square().sum().backward();
     for (const auto& item : model->named_parameters()) {
       ASSERT_TRUE(item.value().grad().defined()) << item.key();

@@ -14,8 +14,8 @@ namespace heed::models {
 namespace {
 
 std::filesystem::path fresh_folder(const std::string& name) {
-  const auto folder = std::filesystem::temp_directory_path() /
-                      ("heed_" + name + "_" + std::to_string(getpid()));
+  const auto folder =
+      std::filesystem::temp_directory_path() / ("heed_" + name + "_" + std::to_string(getpid()));
   std::filesystem::remove_all(folder);
   return folder;
 }
@@ -33,10 +33,10 @@ Translator small_translator() {
 }
 
 std::vector<std::vector<Translation>> sample(Translator& translator) {
-  return translator.translate({translator.encode_source("We see birds"),
-                               translator.encode_source("fly"),
-                               translator.encode_source("we see 12 small birds fly")},
-                              {.beam = 3, .n_best = 2, .max_length = 9}, nn::Weights::kReturn);
+  return translator.translate(
+      {translator.encode_source("We see birds"), translator.encode_source("fly"),
+       translator.encode_source("we see 12 small birds fly")},
+      {.beam = 3, .n_best = 2, .max_length = 9}, nn::Weights::kReturn);
 }
 
 TEST(Translator, ASavedFolderTranslatesAlike) {

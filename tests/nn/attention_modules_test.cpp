@@ -103,8 +103,8 @@ TEST(AdditiveAttention, IsTheMlpScore) {
 TEST(MultiHeadAttention, IsOneSoftmaxAHead) {
   at::manual_seed(4);
   for (const int64_t kv_heads : {4, 2, 1}) {
-    MultiHeadAttention module(
-        MultiHeadAttentionOptions{.embed_size = 8, .heads = 4, .kv_heads = kv_heads, .key_size = 6});
+    MultiHeadAttention module(MultiHeadAttentionOptions{
+        .embed_size = 8, .heads = 4, .kv_heads = kv_heads, .key_size = 6});
     const at::Tensor query = random({B, T, 8}), key = random({B, S, 6}), value = random({B, S, 8});
     auto p = module->named_parameters();
     const auto project = [&](const std::string& name, const at::Tensor& x) {
@@ -116,8 +116,8 @@ TEST(MultiHeadAttention, IsOneSoftmaxAHead) {
     for (int64_t h = 0; h < 4; ++h) {
       const int64_t shared = h / (4 / kv_heads);  // the key head that this query head reads
       const at::Tensor k_h = k.narrow(2, 2 * shared, 2), v_h = v.narrow(2, 2 * shared, 2);
-      weights.push_back(masked_softmax(at::bmm(q.narrow(2, 2 * h, 2), k_h.transpose(1, 2)) /
-                                       std::sqrt(2.0)));
+      weights.push_back(
+          masked_softmax(at::bmm(q.narrow(2, 2 * h, 2), k_h.transpose(1, 2)) / std::sqrt(2.0)));
       mixed.push_back(at::bmm(weights.back(), v_h));
     }
     const at::Tensor output = project("output", at::cat(mixed, 2));

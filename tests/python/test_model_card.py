@@ -33,8 +33,12 @@ def test_the_weights_are_half_precision():
 def test_evaluate_prints_the_cards_figures():
     data = os.environ.get("HEED_DATA", "")
     if not pathlib.Path(data, "tatoeba_cmn_eng", "cmn.txt.gz").exists():
-        pytest.skip("no tatoeba_cmn_eng/cmn.txt.gz in HEED_DATA; `heed doctor` says where it is published")
-    done = subprocess.run([HEED, "evaluate", "--model", MODEL, "--json"], capture_output=True, text=True)
+        pytest.skip(
+            "no tatoeba_cmn_eng/cmn.txt.gz in HEED_DATA; `heed doctor` says where it is published"
+        )
+    done = subprocess.run(
+        [HEED, "evaluate", "--model", MODEL, "--json"], capture_output=True, text=True
+    )
     scores = json.loads(done.stdout)
     # Matrix products round differently on other processors, which turns a near tie of the search now
     # and then; a tenth of a point is several such sentences.

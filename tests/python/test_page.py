@@ -109,7 +109,9 @@ def test_the_programs_own_page_shows_what_its_json_says(pages):
     sentence = ["--model", ROOT / "assets" / "en-zh", "Where is the station?"]
     page = pages.folder / "program.html"
     subprocess.run([program, "translate", *sentence, "--html", page], check=True)
-    done = subprocess.run([program, "translate", *sentence, "--json"], check=True, capture_output=True)
+    done = subprocess.run(
+        [program, "translate", *sentence, "--json"], check=True, capture_output=True
+    )
     said = json.loads(done.stdout, parse_float=str, parse_int=str)
     browser = pages.open("program")
     for t, row in enumerate(said["attention"]):

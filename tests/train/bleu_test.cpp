@@ -68,6 +68,14 @@ TEST(Bleu, EqualsSacreBleuOnSeveralReferences) {
       "BLEU = 44.54 91.7/70.0/50.0/33.3 (BP = 0.779 ratio = 0.800 hyp_len = 12 ref_len = 15)");
 }
 
+TEST(Bleu, OfTwoEquallyCloseReferencesTheShorterCounts) {
+  const Segments hypotheses = {"a b c"};
+  EXPECT_EQ(corpus_bleu(hypotheses, std::vector<References>{{"a b c d", "a b"}}).reference_length,
+            2);
+  EXPECT_EQ(corpus_bleu(hypotheses, std::vector<References>{{"a b", "a b c d"}}).reference_length,
+            2);
+}
+
 TEST(Bleu, SmoothsOrdersWithoutAMatch) {
   const BleuScore bleu = corpus_bleu(Segments{"a b c d e"}, std::vector<References>{{"a x b y c"}});
   EXPECT_NEAR(bleu.score, 14.058533129758727, 1e-9);

@@ -1,5 +1,6 @@
 #include "heed/train/checkpoint.h"
 
+#include <ATen/Parallel.h>
 #include <ATen/ops/arange.h>
 #include <ATen/ops/full.h>
 #include <gtest/gtest.h>
@@ -16,8 +17,8 @@ namespace heed::train {
 namespace {
 
 std::filesystem::path fresh_folder(const std::string& name) {
-  const auto folder = std::filesystem::temp_directory_path() /
-                      ("heed_" + name + "_" + std::to_string(getpid()));
+  const auto folder =
+      std::filesystem::temp_directory_path() / ("heed_" + name + "_" + std::to_string(getpid()));
   std::filesystem::remove_all(folder);
   std::filesystem::create_directories(folder);
   return folder;
@@ -26,7 +27,8 @@ std::filesystem::path fresh_folder(const std::string& name) {
 Checkpoint example(int64_t step) {
   Checkpoint checkpoint;
   checkpoint.model["weight"] = at::full({64, 1024}, static_cast<double>(step));
-  checkpoint.optimizer["weight.first_moment"] = at::full({64, 1024}, 0.5 * static_cast<double>(step));
+  checkpoint.optimizer["weight.first_moment"] =
+      at::full({64, 1024}, 0.5 * static_cast<double>(step));
   checkpoint.random_state = at::arange(100).to(at::kByte);
   checkpoint.step = step;
   checkpoint.epoch = 3;
@@ -43,8 +45,8 @@ TEST(Checkpoint, ComesBackAsItWas) {
   save_checkpoint(folder / "c", saved);
   const Checkpoint loaded = load_checkpoint(folder / "c");
   EXPECT_TRUE(loaded.model.at("weight").equal(saved.model.at("weight")));
-  EXPECT_TRUE(loaded.optimizer.at("weight.first_moment")
-                  .equal(saved.optimizer.at("weight.first_moment")));
+  EXPECT_TRUE(
+      loaded.optimizer.at("weight.first_moment").equal(saved.optimizer.at("weight.first_moment")));
   EXPECT_TRUE(loaded.random_state.equal(saved.random_state));
   EXPECT_EQ(loaded.step, 12);
   EXPECT_EQ(loaded.epoch, 3);
@@ -75,16 +77,14 @@ TEST(Checkpoint, SurvivesFiftyKillsWhileWriting) {
     const pid_t child = fork();
     ASSERT_GE(child, 0);
     if (child == 0) {
+      at::set_num_threads(1);  // the parent's OpenMP threads do not exist here
       for (int64_t step = 2;; ++step) save_checkpoint(folder / "c", example(step));
     }
     usleep(static_cast<useconds_t>(2000 + round * 731));
     ASSERT_EQ(kill(child, SIGKILL), 0);
     waitpid(child, nullptr, 0);
     const Checkpoint loaded = load_checkpoint(folder / "c");  // throws unless it is whole
-    ASSERT_TRUE(loaded.model.at("weight")
-                    .eq(static_cast<double>(loaded.step))
-                    .all()
-                    .item<bool>());
+    ASSERT_TRUE(loaded.model.at("weight").eq(static_cast<double>(loaded.step)).all().item<bool>());
     writes_seen += loaded.step > 1;
   }
   EXPECT_GT(writes_seen, 10);  // the kills did fall among writes

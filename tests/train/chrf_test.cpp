@@ -32,6 +32,12 @@ TEST(Chrf, OfAnEmptyHypothesisIsZero) {
   EXPECT_EQ(corpus_chrf(Segments{""}, std::vector<References>{{"abc"}}).score, 0.0);
 }
 
+TEST(Chrf, OfReferencesWithEqualScoresTheFirstCounts) {
+  const Segments hypotheses = {"x", "abc"};
+  const std::vector<References> references = {{"a", "bbbbbbbb"}, {"abc"}};
+  EXPECT_NEAR(corpus_chrf(hypotheses, references).score, 91.66666666666666, 1e-9);
+}
+
 TEST(Chrf, RefusesASegmentWithoutReference) {
   EXPECT_THROW(corpus_chrf(Segments{"a"}, std::vector<References>{{}}), UserError);
 }

@@ -1,9 +1,9 @@
 #include "heed/train/trainer.h"
 
+#include <ATen/Context.h>
 #include <ATen/ops/dropout.h>
 #include <ATen/ops/full.h>
 #include <ATen/ops/randn.h>
-#include <ATen/Context.h>
 #include <gtest/gtest.h>
 #include <signal.h>
 #include <torch/nn/modules/linear.h>
@@ -21,8 +21,8 @@ namespace heed::train {
 namespace {
 
 std::filesystem::path fresh_folder(const std::string& name) {
-  const auto folder = std::filesystem::temp_directory_path() /
-                      ("heed_" + name + "_" + std::to_string(getpid()));
+  const auto folder =
+      std::filesystem::temp_directory_path() / ("heed_" + name + "_" + std::to_string(getpid()));
   std::filesystem::remove_all(folder);
   return folder;
 }
@@ -104,8 +104,7 @@ TEST(Trainer, AStoppedAndResumedTrainingEndsWithTheSameBits) {
 TEST(Trainer, ANonFiniteLossSkipsTheStep) {
   LineTask task = made_from_seed();
   task.before_loss = [&task](int64_t step) { task.poison = step == 3 ? NAN : 0; };
-  const auto result =
-      trained(task, small(2), fresh_folder("nan"), Start::kNew, Outcome::kFinished);
+  const auto result = trained(task, small(2), fresh_folder("nan"), Start::kNew, Outcome::kFinished);
   for (const auto& [name, tensor] : result) {
     EXPECT_TRUE(tensor.isfinite().all().item<bool>()) << name;
   }
@@ -196,8 +195,8 @@ TEST(Schedule, RisesThenDecaysAsNamed) {
 }
 
 TEST(Schedule, APlateauLowersTheRate) {
-  Schedule schedule({.name = "plateau", .warmup_steps = 1, .plateau_factor = 0.5, .plateau_patience = 1},
-                    100);
+  Schedule schedule(
+      {.name = "plateau", .warmup_steps = 1, .plateau_factor = 0.5, .plateau_patience = 1}, 100);
   schedule.validated(3);
   schedule.validated(4);
   EXPECT_DOUBLE_EQ(schedule.factor(10), 1.0);
@@ -207,9 +206,7 @@ TEST(Schedule, APlateauLowersTheRate) {
   EXPECT_DOUBLE_EQ(schedule.factor(10), 0.5);
 }
 
-TEST(Schedule, AnUnknownNameIsRefused) {
-  EXPECT_THROW(Schedule({.name = "cosin"}, 10), UserError);
-}
+TEST(Schedule, AnUnknownNameIsRefused) { EXPECT_THROW(Schedule({.name = "cosin"}, 10), UserError); }
 
 }  // namespace
 }  // namespace heed::train
