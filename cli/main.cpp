@@ -3,6 +3,7 @@
 #include <c10/util/Exception.h>
 #include <malloc.h>
 
+#include <csignal>
 #include <cstdlib>
 #include <iostream>
 #include <new>
@@ -64,6 +65,7 @@ int fail(const std::string& message) {
 
 int main(int argc, char** argv) {
   keep_large_buffers();
+  std::signal(SIGXFSZ, SIG_IGN);  // a file-size limit is then an error of write(), said in one line
   CLI::App app{
       "Attention models from the command line: train them, use them, see where they look."};
   app.require_subcommand(1);

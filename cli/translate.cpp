@@ -113,16 +113,19 @@ class TranslateCommand {
                         .weights = translation.weights,
                         .source_text = source,
                         .target_text = translation.text,
-                        .score = translation.score,
-                        .title = translator_.config().source_language + " → " +
-                                 translator_.config().target_language};
+                        .score = translation.score};
     if (arguments_.json) {
       std::cout << alignment_json(alignment) << "\n";
+    } else if (arguments_.attention) {
+      std::cout << source << " -> " << translation.text << "\n"
+                << heat_map(alignment, style_) << "\n";
     } else {
       std::cout << translation.text << "\n";
-      if (arguments_.attention) std::cout << heat_map(alignment, style_) << "\n";
     }
-    if (!arguments_.html.empty()) pages_.push_back(std::move(alignment));
+    if (arguments_.html.empty()) return;
+    const models::TranslatorConfig& config = translator_.config();
+    alignment.title = config.source_language + " → " + config.target_language;
+    pages_.push_back(std::move(alignment));
   }
 
   const TranslateArguments& arguments_;
