@@ -1,8 +1,10 @@
 // The engine's public face: attention forward and backward on strided views, without torch.
 //
 //   out[b,h,t,:] = sum_s p[b,h,t,s] v[b,h/G,s,:]      p = softmax_s(score[b,h,t,s]),  G = H / Hkv
-//   dot:      score = scale * <q[b,h,t,:], k[b,h/G,s,:]>                    (Luong 2015, Vaswani 2017)
-//   additive: score = scale * sum_d w[h,d] tanh(q[b,h,t,d] + k[b,h/G,s,d])  (Bahdanau 2015)
+//   dot:      score = scale * <q[b,h,t,:], k[b,h/G,s,:]>
+//             (Luong 2015, Vaswani 2017)
+//   additive: score = scale * sum_d w[h,d] tanh(q[b,h,t,d] + k[b,h/G,s,d])
+//             (Bahdanau 2015)
 //
 // Masked keys (causal, lengths) are never read into a result. A row with no key gives out 0,
 // lse -inf and zero gradients. Same bits for any number of threads and any batch neighbours.
@@ -43,12 +45,12 @@ struct AttentionOutputs {
 
 template <class Real>
 struct AttentionGradients {
-  View<const Real> out;            // [B,H,T,Dv] and
-  const Real* lse;                 // [B,H,T] as the forward gave them
-  View<const Real> d_out;          // [B,H,T,Dv]
-  const Real* d_lse = nullptr;     // [B,H,T] dense, optional
-  View<Real> d_q, d_k, d_v;        // written whole, in the shapes of q, k, v
-  Real* d_weight = nullptr;        // [H,D] dense, additive only
+  View<const Real> out;         // [B,H,T,Dv] and
+  const Real* lse;              // [B,H,T] as the forward gave them
+  View<const Real> d_out;       // [B,H,T,Dv]
+  const Real* d_lse = nullptr;  // [B,H,T] dense, optional
+  View<Real> d_q, d_k, d_v;     // written whole, in the shapes of q, k, v
+  Real* d_weight = nullptr;     // [H,D] dense, additive only
 };
 
 void attention_forward(const AttentionInputs<float>& inputs, const AttentionOutputs<float>& outputs,

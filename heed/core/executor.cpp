@@ -64,7 +64,7 @@ int ThreadPool::threads() const { return static_cast<int>(state_->workers.size()
 
 void ThreadPool::run(int64_t count, void (*task)(void*, int64_t, int), void* context) {
   State& state = *state_;
-  // A call from inside a task, or while another thread uses the pool, runs where it is: no deadlock.
+  // A call from inside a task, or while another thread uses the pool, runs where it is.
   const bool alone = count <= 1 || state.workers.empty();
   if (alone || state.busy.exchange(true, std::memory_order_acquire)) {
     for (int64_t index = 0; index < count; ++index) task(context, index, 0);

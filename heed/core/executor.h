@@ -1,4 +1,4 @@
-// Who runs the engine's tasks: the caller's threads. The core starts none unless asked for ThreadPool.
+// Who runs the engine's tasks: the caller's threads. The core starts none but ThreadPool's.
 #pragma once
 
 #include <cstdint>
@@ -14,7 +14,8 @@ class Executor {
   virtual int threads() const = 0;
 
   // Calls task(context, index, thread) once for each index in [0, count) and returns when all are
-  // done. `thread` is in [0, threads()) and no two concurrent calls share it. Any order, any thread.
+  // done. `thread` is in [0, threads()) and no two concurrent calls share it. Any order. Tasks do
+  // not throw.
   virtual void run(int64_t count, void (*task)(void* context, int64_t index, int thread),
                    void* context) = 0;
 

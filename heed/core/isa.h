@@ -3,17 +3,18 @@
 
 namespace heed {
 
-// x86-64 levels: v2 = SSE4.2, v3 = AVX2 + FMA, v4 = AVX-512. kRef is the scalar reference, on any machine.
+// x86-64 levels: v2 = SSE4.2, v3 = AVX2 + FMA, v4 = AVX-512. kRef is the scalar reference, which
+// any machine has.
 enum class Isa { kRef, kV2, kV3, kV4 };
 
-const char* isa_name(Isa isa);           // "ref", "v2", "v3", "v4"
-bool isa_runs_here(Isa isa);             // built in, and this processor has it
-Isa best_isa();                          // the fastest that runs here
+const char* isa_name(Isa isa);  // "ref", "v2", "v3", "v4"
+bool isa_runs_here(Isa isa);    // built in, and this processor has it
+Isa best_isa();                 // the fastest that runs here
 
 // The set in use: HEED_ISA where it names one that runs here, else best_isa(). Read once.
 // An unknown or impossible HEED_ISA is reported by isa_problem() and ignored here.
 Isa isa();
-const char* isa_problem();               // null, or one line saying what HEED_ISA asks and why it can't be
-void force_isa(Isa isa);                 // for tests and benches; not while attention runs
+const char* isa_problem();  // null, or one line saying why HEED_ISA can't be followed
+void force_isa(Isa isa);    // for tests and benches; not while attention runs
 
 }  // namespace heed

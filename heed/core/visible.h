@@ -1,4 +1,4 @@
-// Which keys a query may see. Every mask of the core is a prefix: keys [0, n) with n a function of t.
+// Which keys a query may see. Every mask of the core is a prefix: keys [0, n), n growing with t.
 #pragma once
 
 #include <cstdint>

@@ -11,9 +11,9 @@ class Workspace {
   // Uninitialised; check ok(): the core never throws, so a caller without memory takes another way.
   Workspace(int64_t parts, int64_t floats_per_part)
       : stride_((floats_per_part + kLine - 1) / kLine * kLine),
-        data_(static_cast<float*>(::operator new(
-            static_cast<std::size_t>(parts * stride_ + kLine) * sizeof(float),
-            std::align_val_t(kLine * sizeof(float)), std::nothrow))) {}
+        data_(static_cast<float*>(
+            ::operator new(static_cast<std::size_t>(parts* stride_ + kLine) * sizeof(float),
+                           std::align_val_t(kLine * sizeof(float)), std::nothrow))) {}
   ~Workspace() { ::operator delete(data_, std::align_val_t(kLine * sizeof(float))); }
   Workspace(const Workspace&) = delete;
   Workspace& operator=(const Workspace&) = delete;

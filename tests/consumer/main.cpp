@@ -15,7 +15,8 @@ int main() {
   inputs.q = heed::dense_view(&q[0][0], 1, 2, 2);
   inputs.k = heed::dense_view(&k[0][0], 1, 3, 2);
   inputs.v = heed::dense_view(&v[0][0], 1, 3, 1);
-  heed::attention_forward(inputs, {.out = heed::dense_view(&out[0][0], 1, 2, 1), .lse = lse, .weights = {}},
+  heed::attention_forward(inputs,
+                          {.out = heed::dense_view(&out[0][0], 1, 2, 1), .lse = lse, .weights = {}},
                           heed::default_executor());
 
   std::printf("%g %g\n", out[0][0], out[1][0]);

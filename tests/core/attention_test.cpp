@@ -144,7 +144,8 @@ TEST(Attention, RowWithoutKeysIsZero) {
     for (int64_t T : {4, 60}) {
       // Bottom right with 3 keys: all but the last three rows see none.
       const Case c = {{.B = 1, .H = 2, .Hkv = 1, .T = T, .S = 3, .D = 16, .Dv = 8},
-                      score, Causal::kBottomRight};
+                      score,
+                      Causal::kBottomRight};
       for_each_isa([&] {
         Problem<float> problem(c);
         problem.solve(serial);
@@ -201,7 +202,8 @@ TEST(Attention, NanReachesExactlyTheQueriesThatSeeIt) {
         for (float poison : {kNaN, static_cast<float>(INFINITY)}) {
           if (!in_value && !std::isnan(poison)) continue;  // Inf in a key may be a score of -inf
           const Case c = {{.B = 1, .H = 1, .Hkv = 1, .T = T, .S = T, .D = 20, .Dv = 20},
-                          score, Causal::kTopLeft};
+                          score,
+                          Causal::kTopLeft};
           SCOPED_TRACE(name_of(c));
           const int64_t bad = T / 2;
           for_each_isa([&] {
@@ -232,8 +234,8 @@ TEST(Attention, BadQueryTouchesOnlyKeysItSees) {
   SerialExecutor serial;
   for (Score score : {Score::kDot, Score::kAdditive}) {
     for (int64_t T : {5, 49, 130}) {
-      const Case c = {{.B = 1, .H = 1, .Hkv = 1, .T = T, .S = T, .D = 20, .Dv = 20},
-                      score, Causal::kTopLeft};
+      const Case c = {
+          {.B = 1, .H = 1, .Hkv = 1, .T = T, .S = T, .D = 20, .Dv = 20}, score, Causal::kTopLeft};
       SCOPED_TRACE(name_of(c));
       const int64_t bad = T / 2;
       for_each_isa([&] {
@@ -261,7 +263,11 @@ TEST(Attention, HugeLogitsStayFinite) {
   SerialExecutor serial;
   for (int64_t T : {3, 30}) {
     const Case c = {{.B = 1, .H = 1, .Hkv = 1, .T = T, .S = 40, .D = 16, .Dv = 16},
-                    Score::kDot, Causal::kNone, Lengths::kNone, Layout::kDense, 1e6};
+                    Score::kDot,
+                    Causal::kNone,
+                    Lengths::kNone,
+                    Layout::kDense,
+                    1e6};
     for_each_isa([&] {
       Problem<float> problem(c);
       problem.solve(serial);
@@ -327,12 +333,13 @@ TEST(Reference, GradientsEqualFiniteDifferences) {
   for (Score score : {Score::kDot, Score::kAdditive}) {
     for (Causal causal : {Causal::kNone, Causal::kTopLeft, Causal::kBottomRight}) {
       for (Lengths lengths : {Lengths::kNone, Lengths::kMixed}) {
-        const Case c = {{.B = 2, .H = 4, .Hkv = 2, .T = 3, .S = 5, .D = 4, .Dv = 3},
-                        score, causal, lengths};
+        const Case c = {
+            {.B = 2, .H = 4, .Hkv = 2, .T = 3, .S = 5, .D = 4, .Dv = 3}, score, causal, lengths};
         SCOPED_TRACE(name_of(c));
         Problem<double> p(c);
         p.solve(serial);
-        auto check = [&](const char* name, const Tensor<double>& x, const Tensor<double>& gradient) {
+        auto check = [&](const char* name, const Tensor<double>& x,
+                         const Tensor<double>& gradient) {
           const std::vector<double> want = gradient.values();
           size_t i = 0;
           x.each([&](double& element) {
@@ -358,7 +365,8 @@ TEST(Reference, GradientsEqualFiniteDifferences) {
 TEST(Reference, WeightsAreASoftmax) {
   SerialExecutor serial;
   Problem<double> p({{.B = 2, .H = 2, .Hkv = 1, .T = 4, .S = 6, .D = 3, .Dv = 2},
-                     Score::kAdditive, Causal::kTopLeft});
+                     Score::kAdditive,
+                     Causal::kTopLeft});
   p.forward(serial);
   for (int64_t t = 0; t < 4; ++t) {
     double sum = 0;

@@ -12,8 +12,13 @@ std::string name_of(const Case& c) {
   if (c.lengths == Lengths::kMixed) name += " lengths";
   if (c.lengths == Lengths::kFull) name += " full_lengths";
   if (c.layout == Layout::kTokenMajor) name += " token_major";
-  for (const auto& [letter, size] : {std::pair("B", s.B), {"H", s.H}, {"Hkv", s.Hkv}, {"T", s.T},
-                                     {"S", s.S}, {"D", s.D}, {"Dv", s.Dv}}) {
+  for (const auto& [letter, size] : {std::pair("B", s.B),
+                                     {"H", s.H},
+                                     {"Hkv", s.Hkv},
+                                     {"T", s.T},
+                                     {"S", s.S},
+                                     {"D", s.D},
+                                     {"Dv", s.Dv}}) {
     name += std::string(" ") + letter + std::to_string(size);
   }
   return name;
@@ -151,7 +156,8 @@ const std::vector<Case>& all_cases() {
     for (Causal causal : kCorners) {
       add(Score::kDot, {.B = 1, .H = 2, .Hkv = 1, .T = 3, .S = 700, .D = 32, .Dv = 40}, causal);
       add(Score::kDot, {.B = 1, .H = 2, .Hkv = 1, .T = 60, .S = 900, .D = 130, .Dv = 128}, causal);
-      add(Score::kAdditive, {.B = 1, .H = 2, .Hkv = 1, .T = 12, .S = 300, .D = 20, .Dv = 40}, causal);
+      add(Score::kAdditive, {.B = 1, .H = 2, .Hkv = 1, .T = 12, .S = 300, .D = 20, .Dv = 40},
+          causal);
     }
     for (Score score : kScores) {
       add(score, {.B = 2, .H = 1, .Hkv = 1, .T = 1, .S = 23, .D = 512, .Dv = 512}, Causal::kNone,
@@ -169,7 +175,11 @@ const std::vector<Case>& all_cases() {
     }
     // A scale that turns the order of scores around.
     all.push_back({{.B = 1, .H = 1, .Hkv = 1, .T = 20, .S = 20, .D = 8, .Dv = 8},
-                   Score::kDot, Causal::kTopLeft, Lengths::kNone, Layout::kDense, -0.7});
+                   Score::kDot,
+                   Causal::kTopLeft,
+                   Lengths::kNone,
+                   Layout::kDense,
+                   -0.7});
     return all;
   }();
   return cases;

@@ -1,5 +1,5 @@
-// An attention problem for tests: sizes and options, data with guards around it, and its solution by
-// the kernels in float or by the reference in double.
+// An attention problem for tests: sizes and options, data with guards around it, and its solution
+// by the kernels in float or by the reference in double.
 #pragma once
 
 #include <cstdint>

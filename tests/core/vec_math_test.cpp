@@ -71,7 +71,8 @@ TEST(VecMath, Exp2AtItsEnds) {
   const float nan = std::numeric_limits<float>::quiet_NaN();
   const float payload = __builtin_bit_cast(float, 0x7fc001ffu);
   for_each_vector_isa([&] {
-    const std::vector<float> y = evaluate(kExp2, {0.0f, -0.0f, -INFINITY, -127.0f, -1e30f, nan, payload, -nan});
+    const std::vector<float> y =
+        evaluate(kExp2, {0.0f, -0.0f, -INFINITY, -127.0f, -1e30f, nan, payload, -nan});
     EXPECT_EQ(y[0], 1.0f);
     EXPECT_EQ(y[1], 1.0f);
     for (int i : {2, 3, 4}) EXPECT_EQ(y[i], 0.0f) << i;

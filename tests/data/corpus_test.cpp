@@ -1,6 +1,5 @@
 // Lines, sentence pairs, subwords and batches: from files to tensors.
 #include <gtest/gtest.h>
-#include <unistd.h>
 #include <zlib.h>
 
 #include <filesystem>
@@ -14,18 +13,13 @@
 #include "heed/data/parallel_corpus.h"
 #include "heed/data/subwords.h"
 #include "heed/data/translation_batches.h"
+#include "tests/temporary_folder.h"
 
 namespace heed {
 namespace {
 
 class Corpus : public testing::Test {
  protected:
-  void SetUp() override {
-    folder_ = std::filesystem::temp_directory_path() / ("heed_corpus_" + std::to_string(getpid()));
-    std::filesystem::remove_all(folder_);
-    std::filesystem::create_directories(folder_);
-  }
-  void TearDown() override { std::filesystem::remove_all(folder_); }
   std::filesystem::path file(const std::string& name, const std::string& text) {
     std::ofstream(folder_ / name, std::ios::binary) << text;
     return folder_ / name;
@@ -39,7 +33,7 @@ class Corpus : public testing::Test {
     }
     return "accepted";
   }
-  std::filesystem::path folder_;
+  const TemporaryFolder folder_;
 };
 
 using Lines = std::vector<std::string>;
@@ -68,7 +62,7 @@ TEST_F(Corpus, ALineThatIsNotUtf8IsNamed) {
   EXPECT_NE(error_of([&] { read_lines(path); }).find(":2: not UTF-8 at byte 3"), std::string::npos);
   EXPECT_NE(error_of([&] { read_lines(folder_ / "none"); }).find("no such file"),
             std::string::npos);
-  EXPECT_NE(error_of([&] { read_lines(folder_); }).find("folder"), std::string::npos);
+  EXPECT_NE(error_of([&] { read_lines(folder_.path()); }).find("folder"), std::string::npos);
 }
 
 TEST_F(Corpus, TheSplitIsByTheHashOfTheSource) {
@@ -83,7 +77,7 @@ TEST_F(Corpus, TheSplitIsByTheHashOfTheSource) {
   std::set<std::string> seen;
   size_t total = 0;
   for (const Split split : {Split::kTrain, Split::kDev, Split::kTest}) {
-    const auto pairs = load_pairs(options, folder_, split);
+    const auto pairs = load_pairs(options, folder_.path(), split);
     total += pairs.size();
     std::set<std::string> own;
     for (const SentencePair& pair : pairs) own.insert(pair.source);
@@ -109,7 +103,7 @@ TEST_F(Corpus, FilesOfUnequalLengthAreRefusedWithBothLengths) {
   file("s", "a\nb\n");
   file("t", "x\n");
   const ParallelCorpusOptions options{.train = {"s", "t"}};
-  const std::string error = error_of([&] { load_pairs(options, folder_, Split::kTrain); });
+  const std::string error = error_of([&] { load_pairs(options, folder_.path(), Split::kTrain); });
   EXPECT_NE(error.find("2 lines"), std::string::npos) << error;
   EXPECT_NE(error.find("has 1;"), std::string::npos) << error;
 }
@@ -117,12 +111,13 @@ TEST_F(Corpus, FilesOfUnequalLengthAreRefusedWithBothLengths) {
 TEST_F(Corpus, ALineWithoutItsColumnsIsNamed) {
   file("p.tsv", "a\tb\nonly one\n");
   const std::string error =
-      error_of([&] { load_pairs({.file = "p.tsv"}, folder_, Split::kTrain); });
+      error_of([&] { load_pairs({.file = "p.tsv"}, folder_.path(), Split::kTrain); });
   EXPECT_NE(error.find("p.tsv:2: expected text in columns 1 and 2"), std::string::npos);
 }
 
 TEST_F(Corpus, MissingDataSaysItsHomeAndChecksum) {
-  const std::string error = error_of([&] { require_data(folder_, "tatoeba_cmn_eng/cmn.txt.gz"); });
+  const std::string error =
+      error_of([&] { require_data(folder_.path(), "tatoeba_cmn_eng/cmn.txt.gz"); });
   EXPECT_NE(error.find("manythings.org/anki"), std::string::npos);
   EXPECT_NE(error.find("bbdcddc329b9b544"), std::string::npos);
   EXPECT_NE(error_of([&] { require_data("", "x"); }).find("HEED_DATA"), std::string::npos);

@@ -2,23 +2,16 @@
 
 #include <ATen/Context.h>
 #include <gtest/gtest.h>
-#include <unistd.h>
 
 #include <filesystem>
 #include <fstream>
 
 #include "heed/data/error.h"
 #include "heed/models/parameters.h"
+#include "tests/temporary_folder.h"
 
 namespace heed::models {
 namespace {
-
-std::filesystem::path fresh_folder(const std::string& name) {
-  const auto folder =
-      std::filesystem::temp_directory_path() / ("heed_" + name + "_" + std::to_string(getpid()));
-  std::filesystem::remove_all(folder);
-  return folder;
-}
 
 Translator small_translator() {
   std::vector<std::string> lines;
@@ -40,11 +33,11 @@ std::vector<std::vector<Translation>> sample(Translator& translator) {
 }
 
 TEST(Translator, ASavedFolderTranslatesAlike) {
-  const auto folder = fresh_folder("translator");
+  const TemporaryFolder folder;
   Translator translator = small_translator();
-  translator.save_description(folder);
-  translator.save_weights(folder, at::kFloat);
-  Translator loaded = Translator::load(folder);
+  translator.save_description(folder.path());
+  translator.save_weights(folder.path(), at::kFloat);
+  Translator loaded = Translator::load(folder.path());
   const auto before = sample(translator), after = sample(loaded);
   for (size_t i = 0; i < before.size(); ++i) {
     ASSERT_EQ(before[i].size(), 2);
@@ -72,12 +65,12 @@ TEST(Translator, EveryRowOfWeightsIsADistributionOverItsOwnSource) {
 }
 
 TEST(Translator, HalfPrecisionIsReadBack) {
-  const auto folder = fresh_folder("half");
+  const TemporaryFolder folder;
   Translator translator = small_translator();
-  translator.save_description(folder);
-  translator.save_weights(folder, at::kHalf);
+  translator.save_description(folder.path());
+  translator.save_weights(folder.path(), at::kHalf);
   const NamedTensors before = named_tensors(*translator.model());
-  for (const auto& [name, tensor] : named_tensors(*Translator::load(folder).model())) {
+  for (const auto& [name, tensor] : named_tensors(*Translator::load(folder.path()).model())) {
     EXPECT_EQ(tensor.scalar_type(), at::kFloat);
     EXPECT_TRUE(tensor.equal(before.at(name).to(at::kHalf).to(at::kFloat))) << name;
   }
@@ -94,20 +87,20 @@ void expect_refused(const std::filesystem::path& folder, const std::string& hint
 }
 
 TEST(Translator, ABrokenFolderIsRefusedWithItsReason) {
-  const auto folder = fresh_folder("broken");
-  expect_refused(folder, "no such model folder");
+  const TemporaryFolder folder;
+  expect_refused(folder / "none", "no such model folder");
   Translator translator = small_translator();
-  translator.save_description(folder);
-  expect_refused(folder, "model.safetensors");
-  translator.save_weights(folder, at::kFloat);
+  translator.save_description(folder.path());
+  expect_refused(folder.path(), "model.safetensors");
+  translator.save_weights(folder.path(), at::kFloat);
   std::filesystem::resize_file(folder / "model.safetensors", 5000);
-  expect_refused(folder, "model.safetensors");
-  translator.save_weights(folder, at::kFloat);
+  expect_refused(folder.path(), "model.safetensors");
+  translator.save_weights(folder.path(), at::kFloat);
   std::ofstream(folder / "target.spm") << "no model";
-  expect_refused(folder, "target.spm");
-  translator.save_description(folder);
+  expect_refused(folder.path(), "target.spm");
+  translator.save_description(folder.path());
   std::ofstream(folder / "config.json") << R"({"model": {"dropuot": 0.1}})";
-  expect_refused(folder, "did you mean 'dropout'");
+  expect_refused(folder.path(), "did you mean 'dropout'");
 }
 
 TEST(Translator, SourcesThatCannotBeReadAreRefused) {

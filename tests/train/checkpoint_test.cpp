@@ -12,17 +12,10 @@
 #include <fstream>
 
 #include "heed/data/error.h"
+#include "tests/temporary_folder.h"
 
 namespace heed::train {
 namespace {
-
-std::filesystem::path fresh_folder(const std::string& name) {
-  const auto folder =
-      std::filesystem::temp_directory_path() / ("heed_" + name + "_" + std::to_string(getpid()));
-  std::filesystem::remove_all(folder);
-  std::filesystem::create_directories(folder);
-  return folder;
-}
 
 Checkpoint example(int64_t step) {
   Checkpoint checkpoint;
@@ -40,7 +33,7 @@ Checkpoint example(int64_t step) {
 }
 
 TEST(Checkpoint, ComesBackAsItWas) {
-  const auto folder = fresh_folder("checkpoint");
+  const TemporaryFolder folder;
   const Checkpoint saved = example(12);
   save_checkpoint(folder / "c", saved);
   const Checkpoint loaded = load_checkpoint(folder / "c");
@@ -57,7 +50,7 @@ TEST(Checkpoint, ComesBackAsItWas) {
 }
 
 TEST(Checkpoint, ACutFileIsRefusedWithItsName) {
-  const auto folder = fresh_folder("cut");
+  const TemporaryFolder folder;
   save_checkpoint(folder / "c", example(1));
   std::filesystem::resize_file(folder / "c", std::filesystem::file_size(folder / "c") - 1);
   try {
@@ -70,7 +63,7 @@ TEST(Checkpoint, ACutFileIsRefusedWithItsName) {
 
 // A child writes checkpoints without pause and is killed at 50 different moments.
 TEST(Checkpoint, SurvivesFiftyKillsWhileWriting) {
-  const auto folder = fresh_folder("kill");
+  const TemporaryFolder folder;
   save_checkpoint(folder / "c", example(1));
   int64_t writes_seen = 0;
   for (int round = 0; round < 50; ++round) {

@@ -7,7 +7,6 @@
 #include <gtest/gtest.h>
 #include <signal.h>
 #include <torch/nn/modules/linear.h>
-#include <unistd.h>
 
 #include <cmath>
 #include <filesystem>
@@ -16,16 +15,10 @@
 #include "heed/data/error.h"
 #include "heed/models/parameters.h"
 #include "heed/train/checkpoint.h"
+#include "tests/temporary_folder.h"
 
 namespace heed::train {
 namespace {
-
-std::filesystem::path fresh_folder(const std::string& name) {
-  const auto folder =
-      std::filesystem::temp_directory_path() / ("heed_" + name + "_" + std::to_string(getpid()));
-  std::filesystem::remove_all(folder);
-  return folder;
-}
 
 // Fits a line through noisy data, with dropout, so that the random state matters.
 class LineTask final : public Task {
@@ -83,17 +76,18 @@ LineTask made_from_seed() {
 TEST(Trainer, AStoppedAndResumedTrainingEndsWithTheSameBits) {
   LineTask whole = made_from_seed();
   const auto expected =
-      trained(whole, small(4), fresh_folder("whole"), Start::kNew, Outcome::kFinished);
+      trained(whole, small(4), TemporaryFolder().path(), Start::kNew, Outcome::kFinished);
   for (const int64_t stop_at : {1, 4, 5, 6, 13, 20}) {
-    const auto folder = fresh_folder("stopped");
+    const TemporaryFolder folder;
     LineTask first = made_from_seed();
     first.before_loss = [stop_at](int64_t step) {
       if (step == stop_at) raise(SIGTERM);
     };
-    trained(first, small(4), folder, Start::kNew, Outcome::kInterrupted);
+    trained(first, small(4), folder.path(), Start::kNew, Outcome::kInterrupted);
     EXPECT_EQ(first.losses, stop_at);
     LineTask second;  // other initial weights: the checkpoint's must replace them
-    const auto resumed = trained(second, small(4), folder, Start::kResume, Outcome::kFinished);
+    const auto resumed =
+        trained(second, small(4), folder.path(), Start::kResume, Outcome::kFinished);
     ASSERT_EQ(resumed.size(), expected.size());
     for (const auto& [name, tensor] : expected) {
       EXPECT_TRUE(resumed.at(name).equal(tensor)) << name << " after a stop at " << stop_at;
@@ -104,7 +98,8 @@ TEST(Trainer, AStoppedAndResumedTrainingEndsWithTheSameBits) {
 TEST(Trainer, ANonFiniteLossSkipsTheStep) {
   LineTask task = made_from_seed();
   task.before_loss = [&task](int64_t step) { task.poison = step == 3 ? NAN : 0; };
-  const auto result = trained(task, small(2), fresh_folder("nan"), Start::kNew, Outcome::kFinished);
+  const auto result =
+      trained(task, small(2), TemporaryFolder().path(), Start::kNew, Outcome::kFinished);
   for (const auto& [name, tensor] : result) {
     EXPECT_TRUE(tensor.isfinite().all().item<bool>()) << name;
   }
@@ -117,7 +112,7 @@ TEST(Trainer, GivesUpAfterTooManySkipsAndSaysWhatToDo) {
   TrainingOptions options = small(10);
   options.abort_after_skips = 4;
   try {
-    train(task, options, fresh_folder("diverged"), "{}", Start::kNew);
+    train(task, options, TemporaryFolder().path(), "{}", Start::kNew);
     FAIL() << "a diverged training went on";
   } catch (const UserError& error) {
     EXPECT_NE(std::string(error.what()).find("learning_rate"), std::string::npos);
@@ -130,25 +125,25 @@ TEST(Trainer, StopsEarlyAndSavesOnlyWhatIsBest) {
   task.validation_loss = [](int64_t epoch) { return epoch <= 2 ? 10.0 - epoch : 20.0; };
   TrainingOptions options = small(10);
   options.patience = 3;
-  trained(task, options, fresh_folder("early"), Start::kNew, Outcome::kFinished);
+  trained(task, options, TemporaryFolder().path(), Start::kNew, Outcome::kFinished);
   EXPECT_EQ(task.losses, 5 * 5);  // two epochs with progress, three without
   EXPECT_EQ(task.saved, 2);
 }
 
 TEST(Trainer, RefusesAFolderWithACheckpointUnlessTold) {
-  const auto folder = fresh_folder("exists");
+  const TemporaryFolder folder;
   LineTask task = made_from_seed();
-  train(task, small(1), folder, "{}", Start::kNew);
-  EXPECT_THROW(train(task, small(1), folder, "{}", Start::kNew), UserError);
-  EXPECT_EQ(train(task, small(1), folder, "{}", Start::kRestart), Outcome::kFinished);
+  train(task, small(1), folder.path(), "{}", Start::kNew);
+  EXPECT_THROW(train(task, small(1), folder.path(), "{}", Start::kNew), UserError);
+  EXPECT_EQ(train(task, small(1), folder.path(), "{}", Start::kRestart), Outcome::kFinished);
 }
 
 TEST(Trainer, AResumedTrainingNeedsTheSameConfiguration) {
-  const auto folder = fresh_folder("config");
+  const TemporaryFolder folder;
   LineTask task = made_from_seed();
-  train(task, small(1), folder, R"({"training": {"seed": 1}})", Start::kNew);
+  train(task, small(1), folder.path(), R"({"training": {"seed": 1}})", Start::kNew);
   try {
-    train(task, small(1), folder, R"({"training": {"seed": 2}})", Start::kResume);
+    train(task, small(1), folder.path(), R"({"training": {"seed": 2}})", Start::kResume);
     FAIL() << "another configuration was accepted";
   } catch (const UserError& error) {
     EXPECT_NE(std::string(error.what()).find("training.seed"), std::string::npos);

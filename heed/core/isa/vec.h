@@ -42,15 +42,11 @@ HEED_INLINE VecInt lane_numbers() {
   return r;
 }
 
-// The greater and the lesser; `b` where either is NaN, as the instruction has it. (Masked forms with
-// every lane on: g++ 12 raises a false alarm about the plain ones.)
+// The greater and the lesser; `b` where either is NaN, as the instruction has it. (Masked forms
+// with every lane on: g++ 12 raises a false alarm about the plain ones.)
 #if defined(__AVX512F__)
-HEED_INLINE Vec max(Vec a, Vec b) {
-  return (Vec)_mm512_maskz_max_ps(0xffff, (__m512)a, (__m512)b);
-}
-HEED_INLINE Vec min(Vec a, Vec b) {
-  return (Vec)_mm512_maskz_min_ps(0xffff, (__m512)a, (__m512)b);
-}
+HEED_INLINE Vec max(Vec a, Vec b) { return (Vec)_mm512_maskz_max_ps(0xffff, (__m512)a, (__m512)b); }
+HEED_INLINE Vec min(Vec a, Vec b) { return (Vec)_mm512_maskz_min_ps(0xffff, (__m512)a, (__m512)b); }
 #elif defined(__AVX2__)
 HEED_INLINE Vec max(Vec a, Vec b) { return (Vec)_mm256_max_ps((__m256)a, (__m256)b); }
 HEED_INLINE Vec min(Vec a, Vec b) { return (Vec)_mm256_min_ps((__m256)a, (__m256)b); }

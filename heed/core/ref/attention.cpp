@@ -174,7 +174,7 @@ template void attention_forward(const AttentionInputs<double>&, const AttentionO
                                 Executor&);
 template void attention_backward(const AttentionInputs<float>&, const AttentionGradients<float>&,
                                  Executor&);
-template void attention_backward(const AttentionInputs<double>&,
-                                 const AttentionGradients<double>&, Executor&);
+template void attention_backward(const AttentionInputs<double>&, const AttentionGradients<double>&,
+                                 Executor&);
 
 }  // namespace heed::ref

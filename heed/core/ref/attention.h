@@ -1,5 +1,5 @@
-// The scalar reference: attention as its formula reads. Oracle of the tests, path of double precision,
-// and what runs where no kernel set does. It allocates nothing.
+// The scalar reference: attention as its formula reads. Oracle of the tests, path of double
+// precision, and what runs where no kernel set does. It allocates nothing.
 #pragma once
 
 #include "heed/core/attention.h"
