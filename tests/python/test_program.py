@@ -9,6 +9,7 @@ import subprocess
 import time
 
 import pytest
+import sacrebleu
 
 ROOT = pathlib.Path(__file__).resolve().parents[2]
 HEED = pathlib.Path(os.environ.get("HEED_BUILD", ROOT / "build")) / "bin" / "heed"
@@ -201,6 +202,21 @@ def test_no_space_left(tmp_path):
 def test_wrong_environment():
     refused(heed("doctor", HEED_THREADS="many"), "HEED_THREADS")
     refused(heed("doctor", HEED_ISA="v9"), "HEED_ISA", "unknown level")
+
+
+def test_evaluate_equals_sacrebleu_on_what_translate_prints(tmp_path):
+    sources = ["I love you.", "It's raining.", "Where do you live?", "My father is a doctor."] * 3
+    references = ["我爱你。", "下雨了。", "你住在哪里?", "我爸爸是医生。"] * 3
+    (tmp_path / "source").write_text("\n".join(sources) + "\n")
+    (tmp_path / "reference").write_text("\n".join(references) + "\n")
+    files = ("--source", tmp_path / "source", "--reference", tmp_path / "reference")
+    scores = json.loads(heed("evaluate", "--model", MODEL, *files, "--json").stdout)
+    hypotheses = translate(text="\n".join(sources) + "\n").stdout.splitlines()
+    bleu = sacrebleu.corpus_bleu(hypotheses, [references], tokenize="zh")
+    chrf = sacrebleu.corpus_chrf(hypotheses, [references])
+    assert scores["bleu_published_references"] == pytest.approx(bleu.score, abs=0.01)
+    assert scores["chrf_published_references"] == pytest.approx(chrf.score, abs=0.01)
+    assert scores["bleu"] > bleu.score  # the model's rules make the reference's ? full width
 
 
 def test_evaluate_without_data_says_where_it_is_published():
