@@ -72,9 +72,21 @@ std::string reason(int error) {
   }
 }
 
+// Where the new file goes: behind a link, its target. A device or a pipe is refused: renaming a
+// file over it would take it away from everyone.
+fs::path replaceable(fs::path path) {
+  std::error_code ignored;
+  if (fs::is_symlink(path, ignored)) path = fs::weakly_canonical(path, ignored);
+  if (fs::is_other(path, ignored)) {
+    throw UserError(path.string() + ": not a regular file; name one that may be replaced");
+  }
+  return path;
+}
+
 }  // namespace
 
-AtomicFile::AtomicFile(fs::path path) : path_(std::move(path)), folder_(path_.parent_path()) {
+AtomicFile::AtomicFile(fs::path path)
+    : path_(replaceable(std::move(path))), folder_(path_.parent_path()) {
   if (folder_.empty()) folder_ = ".";
   remove_abandoned(folder_, temporary_prefix(path_));
   open_temporary();

@@ -278,7 +278,7 @@ TEST(Attention, HugeLogitsStayFinite) {
   }
 }
 
-TEST(Attention, MinusInfinityScoresCountAsMasked) {
+TEST(Attention, RowOfMinusInfinityScoresCountsAsOneWithoutKeys) {
   SerialExecutor serial;
   for (int64_t T : {2, 20}) {
     const Case c = {{.B = 1, .H = 1, .Hkv = 1, .T = T, .S = 20, .D = 4, .Dv = 4}};
@@ -286,10 +286,12 @@ TEST(Attention, MinusInfinityScoresCountAsMasked) {
       Problem<float> problem(c);
       problem.q.fill(1.0f);
       for (int64_t s = 0; s < 20; ++s) problem.k.at(0, 0, s, 0) = -INFINITY;
-      problem.forward(serial);
-      EXPECT_EQ(problem.lse.data()[0], -INFINITY);
-      problem.out.each([](float x) { EXPECT_EQ(x, 0.0f); });
-      problem.weights.each([](float x) { EXPECT_EQ(x, 0.0f); });
+      problem.solve(serial);
+      problem.lse.each([](float x) { EXPECT_EQ(x, -INFINITY); });
+      for (const auto& [name, tensor] : problem.results()) {
+        if (tensor != &problem.lse)
+          tensor->each([&, n = name](float x) { EXPECT_EQ(x, 0.0f) << n; });
+      }
     });
   }
 }
@@ -362,20 +364,36 @@ TEST(Reference, GradientsEqualFiniteDifferences) {
   }
 }
 
-TEST(Reference, WeightsAreASoftmax) {
+// The masks as their definition reads, apart from the function that all the engine shares.
+TEST(Reference, WeightsAreASoftmaxOverTheKeysSeen) {
   SerialExecutor serial;
-  Problem<double> p({{.B = 2, .H = 2, .Hkv = 1, .T = 4, .S = 6, .D = 3, .Dv = 2},
-                     Score::kAdditive,
-                     Causal::kTopLeft});
-  p.forward(serial);
-  for (int64_t t = 0; t < 4; ++t) {
-    double sum = 0;
-    for (int64_t s = 0; s < 6; ++s) {
-      const double w = p.weights.at(1, 1, t, s);
-      EXPECT_EQ(w == 0, s > t);
-      sum += w;
+  for (const auto& [T, S] : {std::pair<int64_t, int64_t>{4, 6}, {6, 4}, {5, 5}}) {
+    for (Causal causal : {Causal::kNone, Causal::kTopLeft, Causal::kBottomRight}) {
+      for (Lengths lengths : {Lengths::kNone, Lengths::kMixed}) {
+        const Case c = {{.B = 3, .H = 2, .Hkv = 1, .T = T, .S = S, .D = 3, .Dv = 2},
+                        Score::kAdditive,
+                        causal,
+                        lengths};
+        SCOPED_TRACE(name_of(c));
+        Problem<double> p(c);
+        p.forward(serial);
+        for (int64_t b = 0; b < 3; ++b) {
+          const int64_t length = p.lengths.empty() ? S : p.lengths[b];
+          for (int64_t t = 0; t < T; ++t) {
+            double sum = 0;
+            int64_t seen = 0;
+            for (int64_t s = 0; s < S; ++s) {
+              const bool sees = s < length && (causal != Causal::kTopLeft || s <= t) &&
+                                (causal != Causal::kBottomRight || s <= t + length - T);
+              seen += sees;
+              EXPECT_EQ(p.weights.at(b, 1, t, s) > 0, sees) << t << " " << s;
+              sum += p.weights.at(b, 1, t, s);
+            }
+            EXPECT_NEAR(sum, seen > 0 ? 1 : 0, 1e-14);
+          }
+        }
+      }
     }
-    EXPECT_NEAR(sum, 1, 1e-14);
   }
 }
 

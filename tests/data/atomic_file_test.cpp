@@ -6,6 +6,7 @@
 #include <sched.h>
 #include <sys/mount.h>
 #include <sys/resource.h>
+#include <sys/stat.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
@@ -180,6 +181,21 @@ TEST_F(AtomicFileTest, KillingTheWriterAtAnyTimeLeavesAWholeFileAndNoLitter) {
   EXPECT_GT(changed, 0u);  // else the writer was killed before it wrote anything, each time
   write_file_atomically(path, "end");
   EXPECT_EQ(files_in(folder_), 1);
+}
+
+TEST_F(AtomicFileTest, ADeviceOrAPipeIsRefusedAndStays) {
+  const fs::path pipe = folder_ / "pipe";
+  ASSERT_EQ(::mkfifo(pipe.c_str(), 0600), 0);
+  EXPECT_THROW(write_file_atomically(pipe, "text"), UserError);
+  EXPECT_TRUE(fs::is_fifo(pipe));
+}
+
+TEST_F(AtomicFileTest, BehindALinkItsTargetIsReplaced) {
+  write_file_atomically(folder_ / "target", "old");
+  fs::create_symlink(folder_ / "target", folder_ / "link");
+  write_file_atomically(folder_ / "link", "new");
+  EXPECT_TRUE(fs::is_symlink(folder_ / "link"));
+  EXPECT_EQ(content(folder_ / "target"), "new");
 }
 
 }  // namespace
