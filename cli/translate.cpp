@@ -1,5 +1,8 @@
 // heed translate --model DIR [TEXT...]: translations, and where the model looked.
-#include <fstream>
+#include <poll.h>
+#include <unistd.h>
+
+#include <cerrno>
 #include <iostream>
 #include <memory>
 
@@ -63,13 +66,22 @@ class TranslateCommand {
     return arguments_.json || arguments_.attention || !arguments_.html.empty();
   }
 
+  // Blocks until there is input or its end; false when a signal asked to stop.
+  static bool wait_for_input() {
+    pollfd input{.fd = STDIN_FILENO, .events = POLLIN, .revents = 0};
+    while (std::cin.rdbuf()->in_avail() <= 0 && poll(&input, 1, -1) < 0 && errno == EINTR) {
+      if (train::StopSignal::requested()) return false;
+    }
+    return !train::StopSignal::requested();
+  }
+
   // Waits for a line, then takes those that are there as well: quick for files, prompt for people.
   void translate_input() {
     const train::StopSignal stop;
     std::ios::sync_with_stdio(false);
     size_t number = 0;
     std::string text;
-    while (!train::StopSignal::requested() && std::getline(std::cin, text)) {
+    while (wait_for_input() && std::getline(std::cin, text)) {
       std::vector<Line> lines;
       do {
         if (!text.empty() && text.back() == '\r') text.pop_back();

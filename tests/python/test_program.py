@@ -109,6 +109,22 @@ def test_the_reference_kernels_agree():
         assert a == pytest.approx(b, abs=1e-4)
 
 
+def test_ctrl_c_between_lines_keeps_the_page(tmp_path):
+    process = subprocess.Popen(
+        [HEED, "translate", "--model", MODEL, "--html", tmp_path / "page.html"],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+    process.stdin.write("Thank you.\n")
+    process.stdin.flush()
+    assert process.stdout.readline() == translate("Thank you.").stdout
+    process.send_signal(signal.SIGINT)
+    assert process.wait(timeout=60) == 130
+    assert (tmp_path / "page.html").exists()
+
+
 # --- bad input
 
 
