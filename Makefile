@@ -33,7 +33,6 @@ build: setup ## Build the program build/bin/heed and the Python package in .venv
 .PHONY: test
 test: setup-test lint-format ## Build everything and run every test that takes seconds
 	@$(call build,build,release)
-	@$(PYTHON) scripts/check_docs.py
 	@ctest --test-dir build --output-on-failure -j $(JOBS) -LE slow
 	@$(PYTHON) -m pytest tests/python -m "not slow"
 
