@@ -72,7 +72,15 @@ int run(const EvaluateArguments& arguments) {
   if (items.empty())
     throw UserError("nothing to evaluate: the " + arguments.split + " set is empty");
   std::vector<std::vector<int64_t>> sources;
-  for (const EvaluationItem& item : items) sources.push_back(translator.encode_source(item.source));
+  for (size_t i = 0; i < items.size(); ++i) {
+    try {
+      sources.push_back(translator.encode_source(items[i].source));
+    } catch (const UserError& error) {
+      const std::string& file = arguments.source;
+      throw UserError((file.empty() ? arguments.split + " sentence " : file + ":") +
+                      std::to_string(i + 1) + ": " + error.what());
+    }
+  }
   const models::BeamOptions beam{.beam = arguments.beam,
                                  .length_penalty = arguments.length_penalty < 0
                                                        ? translator.config().length_penalty

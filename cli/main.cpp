@@ -91,5 +91,6 @@ int main(int argc, char** argv) {
   } catch (const std::exception& error) {
     return fail(first_line(error.what()));
   }
+  if (!std::cout.flush()) return fail("standard output can't be written to");
   return status;
 }

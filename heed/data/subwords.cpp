@@ -105,8 +105,10 @@ std::vector<int64_t> Subwords::encode(const std::string& text) const {
 }
 
 std::vector<int64_t> Subwords::sample(const std::string& text, double alpha) const {
-  const std::vector<int> ids =
-      model_->processor.SampleEncodeAsIds(text, /*nbest_size=*/-1, static_cast<float>(alpha));
+  std::vector<int> ids;
+  const auto status =
+      model_->processor.SampleEncode(text, /*nbest_size=*/-1, static_cast<float>(alpha), &ids);
+  if (!status.ok()) throw UserError("these subwords can't be sampled: " + status.ToString());
   return {ids.begin(), ids.end()};
 }
 

@@ -38,6 +38,7 @@ class Subwords {
   int64_t size() const;
   std::vector<int64_t> encode(const std::string& text) const;  // without begin and end marks
   // One of the many ways to cut the text, drawn at random (Kudo 2018); smaller alpha is wilder.
+  // Unigram models only: UserError for the others.
   // Draws come from the calling thread's generator, which a new thread starts from `sampling_seed`.
   std::vector<int64_t> sample(const std::string& text, double alpha) const;
   std::string decode(const std::vector<int64_t>& ids) const;  // marks and padding dropped

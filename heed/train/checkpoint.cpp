@@ -41,6 +41,7 @@ void save_checkpoint(const std::filesystem::path& file, const Checkpoint& c) {
       {"best_loss", c.best_loss},
       {"has_best", c.has_best},
       {"validations_without_progress", c.validations_without_progress},
+      {"skips_in_a_row", c.skips_in_a_row},
       {"loss_sum", c.loss_sum},
       {"loss_tokens", c.loss_tokens},
       {"seconds", c.seconds},
@@ -76,6 +77,7 @@ Checkpoint load_checkpoint(const std::filesystem::path& file) {
     state.at("best_loss").get_to(c.best_loss);
     state.at("has_best").get_to(c.has_best);
     state.at("validations_without_progress").get_to(c.validations_without_progress);
+    state.at("skips_in_a_row").get_to(c.skips_in_a_row);
     state.at("loss_sum").get_to(c.loss_sum);
     state.at("loss_tokens").get_to(c.loss_tokens);
     state.at("seconds").get_to(c.seconds);

@@ -22,7 +22,8 @@ struct Checkpoint {
   double best_loss = 0;  // of all validations
   bool has_best = false;
   int64_t validations_without_progress = 0;
-  double loss_sum = 0;  // since the last validation
+  int64_t skips_in_a_row = 0;  // steps without a finite loss and gradient
+  double loss_sum = 0;         // since the last validation
   int64_t loss_tokens = 0;
   double seconds = 0;  // trained so far, all runs together
   std::string config;  // JSON of the configuration it belongs to

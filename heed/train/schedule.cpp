@@ -29,7 +29,7 @@ double Schedule::factor(int64_t step) const {
 }
 
 void Schedule::validated(double loss) {
-  if (!state.has_best || loss < state.best_loss) {
+  if (std::isfinite(loss) && (!state.has_best || loss < state.best_loss)) {
     state.best_loss = loss;
     state.has_best = true;
     state.without_progress = 0;

@@ -64,7 +64,8 @@ class Trainer {
   bool run_epoch();  // false: interrupted
   void step(int64_t batch);
   void skip(const std::string& what);
-  bool end_epoch();  // true: no progress for too long
+  void end_epoch();
+  bool stalled() const;  // no progress for too long
   void update_average();
   void swap_average();  // exchanges weights and their running mean
   void save();
@@ -81,7 +82,6 @@ class Trainer {
   Checkpoint state_;  // the counters; its tensors are filled in when it is saved
   StopSignal stop_signal_;
   std::ofstream log_;
-  int64_t skips_in_a_row_ = 0;
   int64_t tokens_ = 0, steps_done_ = 0;  // of this run, for the speed shown
   std::chrono::steady_clock::time_point begin_ = std::chrono::steady_clock::now();
 };
@@ -105,6 +105,7 @@ void Trainer::begin(Start start) {
   }
   const bool resuming = exists && start == Start::kResume;
   log_.open(folder_ / "train.log", resuming ? std::ios::app : std::ios::trunc);
+  if (!log_) throw UserError((folder_ / "train.log").string() + " can't be written to");
   if (resuming) resume();
 }
 
@@ -135,22 +136,19 @@ void Trainer::save() {
 }
 
 Outcome Trainer::run() {
-  while (state_.epoch <= options_.epochs) {
+  while (state_.epoch <= options_.epochs && !stalled()) {
     if (!run_epoch()) {
       save();
       say("stopped at step " + std::to_string(state_.step) +
           "; the checkpoint is saved, go on with --resume");
       return Outcome::kInterrupted;
     }
-    const bool stalled = end_epoch();
+    end_epoch();
     ++state_.epoch;
     state_.batch = 0;
     save();
-    if (stalled) {
-      say("no progress in " + std::to_string(options_.patience) + " validations: done");
-      break;
-    }
   }
+  if (stalled()) say("no progress in " + std::to_string(options_.patience) + " validations: done");
   say("trained " + std::to_string(state_.step) + " steps in " + duration_text(seconds()) +
       ", best validation loss " + fixed(state_.best_loss, 4));
   return Outcome::kFinished;
@@ -177,7 +175,7 @@ void Trainer::step(int64_t batch) {
   (loss.sum / loss.tokens).backward();
   const double norm = optimizer_.clip_gradients(options_.clip_norm);
   if (!std::isfinite(norm)) return skip("the gradient's norm is " + fixed(norm, 0));
-  skips_in_a_row_ = 0;
+  state_.skips_in_a_row = 0;
   const double rate = options_.learning_rate * schedule_.factor(state_.step);
   optimizer_.step(rate);
   update_average();
@@ -196,11 +194,10 @@ void Trainer::step(int64_t batch) {
 void Trainer::skip(const std::string& what) {
   say("step " + std::to_string(state_.step) + " skipped: " + what +
       "; the weights stay as they were");
-  if (++skips_in_a_row_ >= options_.abort_after_skips) {
-    throw UserError("training diverged: " + std::to_string(skips_in_a_row_) +
+  if (++state_.skips_in_a_row >= options_.abort_after_skips) {
+    throw UserError("training diverged: " + std::to_string(state_.skips_in_a_row) +
                     " steps in a row without a finite loss and gradient; lower "
-                    "training.learning_rate and begin again from the last checkpoint in " +
-                    folder_.string());
+                    "training.learning_rate and begin again with --restart");
   }
 }
 
@@ -229,11 +226,16 @@ void Trainer::swap_average() {
   }
 }
 
-bool Trainer::end_epoch() {
+bool Trainer::stalled() const {
+  return options_.patience > 0 && state_.validations_without_progress >= options_.patience;
+}
+
+void Trainer::end_epoch() {
   task_.module().eval();
   swap_average();
   const Task::Validation validation = task_.validate();
-  const bool best = !state_.has_best || validation.loss < state_.best_loss;
+  const bool best =
+      std::isfinite(validation.loss) && (!state_.has_best || validation.loss < state_.best_loss);
   if (best) {
     state_.has_best = true;
     state_.best_loss = validation.loss;
@@ -252,7 +254,6 @@ bool Trainer::end_epoch() {
       duration_text(seconds()) + (best ? "  best so far" : ""));
   state_.loss_sum = 0;
   state_.loss_tokens = 0;
-  return options_.patience > 0 && state_.validations_without_progress >= options_.patience;
 }
 
 }  // namespace

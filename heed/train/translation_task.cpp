@@ -6,7 +6,7 @@
 #include <torch/csrc/autograd/grad_mode.h>
 
 #include <cmath>
-#include <thread>
+#include <future>
 
 #include "heed/data/config.h"
 #include "heed/data/error.h"
@@ -65,7 +65,6 @@ TranslationTask::TranslationTask(const TranslationTraining& config,
   train_ = encode(train_text_, /*sampled=*/false);
   dev_ = encode(load_pairs(config.data, data_folder, Split::kDev), /*sampled=*/false);
   if (dev_.empty()) throw UserError("data: no validation pair; give dev files or a dev_percent");
-  translator_->save_description(config.output);
 }
 
 std::string TranslationTask::description() const {
@@ -103,7 +102,9 @@ int64_t TranslationTask::plan_epoch(int64_t epoch) {
       // SentencePiece draws from a generator of the thread's own: a new thread starts it from the
       // seed, so an epoch is cut alike whether or not the training was resumed before it.
       set_sampling_seed(static_cast<uint32_t>(seed));
-      std::thread([&] { train_ = encode(train_text_, /*sampled=*/true); }).join();
+      train_ = std::async(std::launch::async, [&] {
+                 return encode(train_text_, /*sampled=*/true);
+               }).get();
     }
     plan_ = plan_batches(train_, config_.batch_tokens, seed);
     planned_epoch_ = epoch;
@@ -142,6 +143,7 @@ Task::Validation TranslationTask::validate() {
 }
 
 void TranslationTask::save_best() {
+  translator_->save_description(config_.output);
   translator_->save_weights(config_.output, config_.half_precision ? at::kHalf : at::kFloat);
 }
 
@@ -149,6 +151,10 @@ void TranslationTask::save_best() {
 
 Outcome train_translation(const TranslationTraining& config,
                           const std::filesystem::path& data_folder, Start start) {
+  if (config.subword_sampling > 0 && config.source_subwords.type != "unigram") {
+    throw UserError("subword_sampling: only source_subwords.type unigram can be sampled, got " +
+                    config.source_subwords.type + "; set it to 0");
+  }
   TranslationTask task(config, data_folder);
   std::fprintf(stderr, "%s\n", task.description().c_str());
   return train(task, config.training, config.output, config_json(config).dump(), start);

@@ -168,3 +168,11 @@ def test_callers_on_several_threads_get_the_same_bits():
     with ThreadPoolExecutor(4) as pool:
         for out, _ in pool.map(lambda _: run(inputs), range(16)):
             assert torch.equal(out, expected)
+
+
+def test_no_query_head_gives_keys_and_values_zero_gradients():
+    q = torch.randn(1, 0, 9, 8, requires_grad=True)
+    k, v = (torch.randn(1, 2, 9, 8, requires_grad=True) for _ in range(2))
+    heed.attention(q, k, v).sum().backward()
+    assert k.grad.count_nonzero() == 0
+    assert v.grad.count_nonzero() == 0

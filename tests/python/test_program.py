@@ -235,6 +235,19 @@ def test_evaluate_equals_sacrebleu_on_what_translate_prints(tmp_path):
     assert scores["bleu"] > bleu.score  # the model's rules make the reference's ? full width
 
 
+def test_evaluate_names_the_line_that_is_empty(tmp_path):
+    (tmp_path / "source").write_text("Hi.\n\n")
+    (tmp_path / "reference").write_text("你好。\n你好。\n")
+    files = ("--source", tmp_path / "source", "--reference", tmp_path / "reference")
+    refused(heed("evaluate", "--model", MODEL, *files), "source:2", "empty")
+
+
+def test_a_full_standard_output_is_an_error():
+    with open("/dev/full", "w") as full:
+        done = subprocess.run([HEED, "doctor"], stdout=full, stderr=subprocess.PIPE, text=True)
+    refused(done, "standard output")
+
+
 def test_evaluate_without_data_says_where_it_is_published():
     refused(heed("evaluate", "--model", MODEL, HEED_DATA=""), "manythings.org", "sha256")
     refused(heed("evaluate", "--model", MODEL, "--data", "/no/folder"), "/no/folder", "sha256")
@@ -260,7 +273,7 @@ CONFIG = """
 task: translation
 output: OUTPUT
 data: {file: pairs.tsv, dev_percent: 10, test_percent: 5}
-source_subwords: {vocabulary: 60, type: char}
+source_subwords: {vocabulary: 40}
 target_subwords: {vocabulary: 60, type: char}
 model: {embedding_size: 16, encoder_size: 16, decoder_size: 24, attention_size: 16, dropout: 0.2}
 batch_tokens: 120
@@ -343,6 +356,23 @@ def test_training_twice_needs_a_word(corpus):
     done = heed("train", path, *one_epoch)
     assert done.returncode == 2 and "--resume" in done.stderr and "--restart" in done.stderr
     assert heed("train", path, *one_epoch, "--restart").returncode == 0
+
+
+def test_a_refused_training_leaves_the_model_as_it_was(corpus):
+    path = config(corpus, "kept")
+    one_epoch = ("--data", corpus, "--set", "training.epochs=1")
+    assert heed("train", path, *one_epoch).returncode == 0
+    before = {file.name: file.read_bytes() for file in (corpus / "kept").iterdir()}
+    for word in ([], ["--resume"]):
+        done = heed("train", path, *one_epoch, "--set", "source_subwords.vocabulary=30", *word)
+        assert done.returncode == 2, done.stderr
+        assert {file.name: file.read_bytes() for file in (corpus / "kept").iterdir()} == before
+
+
+def test_only_unigram_subwords_are_sampled(corpus):
+    path = config(corpus, "char", 0.1)
+    done = heed("train", path, "--data", corpus, "--set", "source_subwords.type=char")
+    refused(done, "subword_sampling", "unigram")
 
 
 def test_a_trained_model_translates_and_is_judged(corpus):

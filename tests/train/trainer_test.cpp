@@ -125,9 +125,19 @@ TEST(Trainer, StopsEarlyAndSavesOnlyWhatIsBest) {
   task.validation_loss = [](int64_t epoch) { return epoch <= 2 ? 10.0 - epoch : 20.0; };
   TrainingOptions options = small(10);
   options.patience = 3;
-  trained(task, options, TemporaryFolder().path(), Start::kNew, Outcome::kFinished);
+  const TemporaryFolder folder;
+  trained(task, options, folder.path(), Start::kNew, Outcome::kFinished);
   EXPECT_EQ(task.losses, 5 * 5);  // two epochs with progress, three without
   EXPECT_EQ(task.saved, 2);
+  trained(task, options, folder.path(), Start::kResume, Outcome::kFinished);
+  EXPECT_EQ(task.losses, 5 * 5);  // it had stopped, and stays so
+}
+
+TEST(Trainer, AValidationThatIsNotFiniteIsNeverTheBest) {
+  LineTask task = made_from_seed();
+  task.validation_loss = [](int64_t epoch) { return epoch == 1 ? NAN : 5.0; };
+  trained(task, small(2), TemporaryFolder().path(), Start::kNew, Outcome::kFinished);
+  EXPECT_EQ(task.saved, 1);
 }
 
 TEST(Trainer, RefusesAFolderWithACheckpointUnlessTold) {
