@@ -5,6 +5,7 @@
 
 #include <csignal>
 #include <cstdlib>
+#include <filesystem>
 #include <iostream>
 #include <new>
 
@@ -84,6 +85,8 @@ int main(int argc, char** argv) {
     return fail(usage_error(app, argc, argv, error));
   } catch (const heed::UserError& error) {
     return fail(error.what());
+  } catch (const std::filesystem::filesystem_error& error) {
+    return fail(error.path1().string() + ": " + error.code().message());
   } catch (const std::bad_alloc&) {
     return fail("out of memory; try a smaller batch_tokens or a smaller model");
   } catch (const c10::Error& error) {

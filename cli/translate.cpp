@@ -5,6 +5,7 @@
 #include <cerrno>
 #include <iostream>
 #include <memory>
+#include <optional>
 
 #include "cli/commands.h"
 #include "heed/data/atomic_file.h"
@@ -42,20 +43,22 @@ class TranslateCommand {
              .length_penalty = arguments.length_penalty < 0 ? translator_.config().length_penalty
                                                             : arguments.length_penalty,
              .max_length = arguments.max_length};
+    // Opened now, so that a name that can't be written is refused before the work.
+    if (!arguments.html.empty()) page_.emplace(arguments.html);
   }
 
   int run() {
-    if (!arguments_.text.empty()) {
-      std::vector<Line> lines;
-      for (size_t i = 0; i < arguments_.text.size(); ++i) {
-        lines.push_back({arguments_.text[i], "text " + std::to_string(i + 1)});
-      }
-      translate(lines);
-    } else {
+    const train::StopSignal stop;
+    if (arguments_.text.empty()) {
       translate_input();
+    } else {
+      translate_arguments();
     }
+    interrupted_ = train::StopSignal::requested();
     if (!arguments_.html.empty()) {
-      write_file_atomically(arguments_.html, attention_page(pages_));
+      const std::string page = attention_page(pages_);
+      page_->write(page.data(), page.size());
+      page_->commit();
       std::cerr << "wrote " << arguments_.html << "\n";
     }
     return interrupted_ ? kInterrupted : kDone;
@@ -64,6 +67,17 @@ class TranslateCommand {
  private:
   bool wants_weights() const {
     return arguments_.json || arguments_.attention || !arguments_.html.empty();
+  }
+
+  void translate_arguments() {
+    const std::vector<std::string>& text = arguments_.text;
+    for (size_t begin = 0; begin < text.size() && !train::StopSignal::requested();) {
+      std::vector<Line> lines;
+      for (; begin < text.size() && lines.size() < kLinesAtOnce; ++begin) {
+        lines.push_back({text[begin], "text " + std::to_string(begin + 1)});
+      }
+      translate(lines);
+    }
   }
 
   // Blocks until there is input or its end; false when a signal asked to stop.
@@ -77,7 +91,6 @@ class TranslateCommand {
 
   // Waits for a line, then takes those that are there as well: quick for files, prompt for people.
   void translate_input() {
-    const train::StopSignal stop;
     std::ios::sync_with_stdio(false);
     size_t number = 0;
     std::string text;
@@ -90,7 +103,7 @@ class TranslateCommand {
                std::getline(std::cin, text));
       translate(lines);
     }
-    interrupted_ = train::StopSignal::requested();
+    if (std::cin.bad()) throw UserError("standard input can't be read");
   }
 
   // Lines before a bad one are translated; the bad one ends the work with its place.
@@ -144,6 +157,7 @@ class TranslateCommand {
   models::Translator translator_;
   models::BeamOptions beam_;
   HeatMapStyle style_ = standard_output_style();
+  std::optional<AtomicFile> page_;  // committed at the end
   std::vector<Alignment> pages_;
   bool interrupted_ = false;
 };
@@ -157,7 +171,8 @@ void add_translate(CLI::App& app, int& status) {
       ->required();
   command->add_option("text", arguments->text,
                       "Sentences; without any, lines are read from standard input");
-  command->add_option("--beam", arguments->beam, "Width of the search; 1 is greedy")
+  command
+      ->add_option("--beam", arguments->beam, "Width of the search, at least --n-best; 1 is greedy")
       ->capture_default_str()
       ->check(CLI::Range(1, 1000));
   command->add_option("--n-best", arguments->n_best, "Translations of each sentence, best first")

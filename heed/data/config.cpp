@@ -130,6 +130,9 @@ void ConfigReader::read(const YAML::Node& node, const char* key, std::vector<std
 }
 
 YAML::Node load_yaml(const std::filesystem::path& file) {
+  if (std::filesystem::is_directory(file)) {
+    throw UserError(file.string() + ": is a folder, expected a YAML file");
+  }
   try {
     return YAML::LoadFile(file.string());
   } catch (const YAML::BadFile&) {

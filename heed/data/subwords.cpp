@@ -88,7 +88,8 @@ Subwords Subwords::train(const std::vector<std::string>& lines, const SubwordOpt
 
 Subwords Subwords::load(const std::filesystem::path& file) {
   std::ifstream input(file, std::ios::binary);
-  if (!input) throw UserError(file.string() + ": no such file, or it can't be read");
+  if (!input || std::filesystem::is_directory(file))
+    throw UserError(file.string() + ": no such file, or it can't be read");
   std::string bytes{std::istreambuf_iterator<char>(input), {}};
   return Subwords(Model::parse(std::move(bytes), file.string()));
 }

@@ -48,6 +48,7 @@ class RnnStepDecoder final : public StepDecoder {
 
 TranslatorConfig with_vocabularies(TranslatorConfig config, const Subwords& source,
                                    const Subwords& target) {
+  config.model_type = "rnn_translator";
   config.model.source_vocabulary = source.size();
   config.model.target_vocabulary = target.size();
   return config;
@@ -69,6 +70,10 @@ Translator Translator::load(const std::filesystem::path& folder) {
   if (!std::filesystem::is_directory(folder)) {
     throw UserError(folder.string() +
                     ": no such model folder; train one with: heed train CONFIG.yaml");
+  }
+  if (!std::filesystem::exists(config_file)) {
+    throw UserError(folder.string() +
+                    ": no config.json: no model, or its training has not yet reached a validation");
   }
   const auto config = read_config<TranslatorConfig>(load_yaml(config_file), config_file.string());
   if (config.model_type != "rnn_translator") {

@@ -15,7 +15,7 @@ namespace heed::models {
 
 // config.json of the folder.
 struct TranslatorConfig {
-  std::string model_type = "rnn_translator";
+  std::string model_type;  // rnn_translator: a file that does not say so is not ours
   std::string source_language = "source", target_language = "target";
   double length_penalty = 1.0;
   ParallelCorpusOptions data;  // what it was trained on, so that `evaluate` finds the test set

@@ -12,8 +12,9 @@ Schedule::Schedule(ScheduleOptions options, int64_t total_steps)
     : options_(std::move(options)), total_steps_(total_steps) {
   const std::string& name = options_.name;
   if (name != "inverse_sqrt" && name != "linear" && name != "plateau" && name != "constant") {
-    throw UserError("schedule.name: expected inverse_sqrt, linear, plateau or constant, got '" +
-                    name + "'");
+    throw UserError(
+        "training.schedule.name: expected inverse_sqrt, linear, plateau or constant, got '" + name +
+        "'");
   }
 }
 

@@ -107,6 +107,8 @@ void Trainer::begin(Start start) {
   log_.open(folder_ / "train.log", resuming ? std::ios::app : std::ios::trunc);
   if (!log_) throw UserError((folder_ / "train.log").string() + " can't be written to");
   if (resuming) resume();
+  if (start == Start::kResume && !exists)
+    say("no checkpoint in " + folder_.string() + ": starting anew");
 }
 
 void Trainer::resume() {
@@ -249,9 +251,9 @@ void Trainer::end_epoch() {
   const double train_loss =
       state_.loss_sum / static_cast<double>(std::max<int64_t>(1, state_.loss_tokens));
   say("epoch " + std::to_string(state_.epoch) + "  step " + std::to_string(state_.step) +
-      "  train loss " + fixed(train_loss, 4) + "  validation loss " + fixed(validation.loss, 4) +
-      (validation.report.empty() ? "" : "  " + validation.report) + "  time " +
-      duration_text(seconds()) + (best ? "  best so far" : ""));
+      "  loss " + fixed(train_loss, 4) + "  validation " + fixed(validation.loss, 4) +
+      (validation.report.empty() ? "" : "  " + validation.report) + "  " +
+      duration_text(seconds()) + (best ? "  best" : ""));
   state_.loss_sum = 0;
   state_.loss_tokens = 0;
 }

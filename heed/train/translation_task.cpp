@@ -9,6 +9,7 @@
 #include <future>
 
 #include "heed/data/config.h"
+#include "heed/data/digest.h"
 #include "heed/data/error.h"
 
 namespace heed::train {
@@ -27,6 +28,7 @@ class TranslationTask final : public Task {
   void save_best() override;
 
   std::string description() const;
+  std::string corpus_digest() const;  // SHA-256 of the training pairs
 
  private:
   std::vector<EncodedPair> encode(const std::vector<SentencePair>& pairs, bool sampled) const;
@@ -74,6 +76,12 @@ std::string TranslationTask::description() const {
          " for validation; subwords " + std::to_string(translator_->source_subwords().size()) +
          " + " + std::to_string(translator_->target_subwords().size()) + "; " +
          std::to_string(parameters) + " parameters";
+}
+
+std::string TranslationTask::corpus_digest() const {
+  std::string all;
+  for (const SentencePair& pair : train_text_) all += pair.source + "\t" + pair.target + "\n";
+  return sha256(all);
 }
 
 std::vector<EncodedPair> TranslationTask::encode(const std::vector<SentencePair>& pairs,
@@ -155,9 +163,12 @@ Outcome train_translation(const TranslationTraining& config,
     throw UserError("subword_sampling: only source_subwords.type unigram can be sampled, got " +
                     config.source_subwords.type + "; set it to 0");
   }
+  Schedule(config.training.schedule, /*total_steps=*/1);  // a wrong name is said before long work
   TranslationTask task(config, data_folder);
   std::fprintf(stderr, "%s\n", task.description().c_str());
-  return train(task, config.training, config.output, config_json(config).dump(), start);
+  nlohmann::ordered_json identity = config_json(config);
+  identity["data"]["digest"] = task.corpus_digest();  // a resumed run must find the same sentences
+  return train(task, config.training, config.output, identity.dump(), start);
 }
 
 }  // namespace heed::train

@@ -107,6 +107,8 @@ def _prepared(
     q: Tensor, k: Tensor, kind: Kind, scale: float | None
 ) -> tuple[Tensor, Tensor, str, float | None]:
     """Brings a kind to one that the operator knows: cosine is the dot product of unit rows."""
+    if isinstance(scale, Tensor):
+        raise TypeError("[attention] scale: expected a number, got a tensor; multiply q by it")
     if kind == "none":
         raise NotImplementedError("[attention] kind 'none' is not available")
     if kind == "cosine":

@@ -192,6 +192,24 @@ def test_a_page_that_cannot_be_written():
     refused(translate("--html", "/no/such/folder/page.html", "Hi."), "/no/such/folder")
 
 
+def test_a_page_that_cannot_be_written_is_refused_before_the_work():
+    assert translate("--html", "/no/such/folder/page.html", "Hi.").stdout == ""
+
+
+def test_input_that_cannot_be_read(tmp_path):
+    with open("/proc/self/mem", "rb") as unreadable:
+        done = subprocess.run(
+            [HEED, "translate", "--model", MODEL], stdin=unreadable, capture_output=True, text=True
+        )
+    refused(done, "standard input")
+
+
+def test_a_configuration_that_says_nothing_is_no_model(tmp_path):
+    folder = broken_model(tmp_path)
+    (folder / "config.json").write_text("")
+    refused(heed("translate", "--model", folder, "Hi."), "model_type")
+
+
 def test_no_space_left(tmp_path):
     """A full disk, played by a limit on file sizes: the page is refused and nothing is half-written."""
     done = subprocess.run(
@@ -367,6 +385,16 @@ def test_a_refused_training_leaves_the_model_as_it_was(corpus):
         done = heed("train", path, *one_epoch, "--set", "source_subwords.vocabulary=30", *word)
         assert done.returncode == 2, done.stderr
         assert {file.name: file.read_bytes() for file in (corpus / "kept").iterdir()} == before
+
+
+def test_a_resumed_training_needs_the_same_sentences(corpus):
+    path = config(corpus, "moved")
+    assert heed("train", path, "--data", corpus, "--set", "training.epochs=1").returncode == 0
+    lines = (corpus / "pairs.tsv").read_text().splitlines()
+    (corpus / "pairs.tsv").write_text("\n".join(reversed(lines)) + "\n")
+    done = heed("train", path, "--data", corpus, "--set", "training.epochs=1", "--resume")
+    assert done.returncode == 2
+    assert "data.digest" in done.stderr
 
 
 def test_only_unigram_subwords_are_sampled(corpus):
