@@ -16,7 +16,7 @@ namespace heed::cli {
 namespace {
 
 struct EvaluateArguments {
-  std::string model, data, split = "test", source, reference, output;
+  std::string model, data, split = "test", source, reference;
   int64_t beam = 5;
   double length_penalty = -1;
   bool json = false;

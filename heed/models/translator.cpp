@@ -1,6 +1,5 @@
 #include "heed/models/translator.h"
 
-#include <ATen/ops/arange.h>
 #include <ATen/ops/log_softmax.h>
 #include <torch/csrc/autograd/grad_mode.h>
 

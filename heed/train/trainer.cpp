@@ -107,8 +107,9 @@ void Trainer::begin(Start start) {
   log_.open(folder_ / "train.log", resuming ? std::ios::app : std::ios::trunc);
   if (!log_) throw UserError((folder_ / "train.log").string() + " can't be written to");
   if (resuming) resume();
-  if (start == Start::kResume && !exists)
+  if (start == Start::kResume && !exists) {
     say("no checkpoint in " + folder_.string() + ": starting anew");
+  }
 }
 
 void Trainer::resume() {
