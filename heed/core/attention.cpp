@@ -1,98 +1,145 @@
 // Dispatch: which kernels run, and how a forward is cut into tasks.
 #include "heed/core/attention.h"
 
+#include <algorithm>
 #include <cassert>
+#include <type_traits>
+#include <vector>
 
 #include "heed/core/backward.h"
+#include "heed/core/decode.h"
 #include "heed/core/heads.h"
-#include "heed/core/isa.h"
-#include "heed/core/isa/kernels.h"
+#include "heed/core/isa/kernel_sets.h"
 #include "heed/core/ref/attention.h"
+#include "heed/core/thresholds.h"
 #include "heed/core/workspace.h"
 
 namespace heed {
 namespace {
 
-// Null: the reference.
-const KernelSet* kernels_in_use() {
-#if defined(__x86_64__)
-  switch (isa()) {
-    case Isa::kV2:
-      return kernels_v2();
-    case Isa::kV3:
-      return kernels_v3();
-    case Isa::kV4:
-      return kernels_v4();
-    case Isa::kRef:
-      break;
-  }
-#endif
-  return nullptr;
-}
-
-[[maybe_unused]] bool valid(const AttentionInputs<float>& inputs) {
+template <class E>
+[[maybe_unused]] bool valid(const AttentionInputs<E>& inputs) {
   const Shape& shape = inputs.shape;
   if (shape.Hkv == 0 ? shape.H != 0 : shape.H % shape.Hkv != 0) return false;
   if (inputs.score == Score::kAdditive && inputs.weight == nullptr && shape.H * shape.D > 0) {
     return false;
   }
+  if (inputs.packing.q_offsets != nullptr && inputs.kv_lengths != nullptr) return false;
   for (int64_t b = 0; inputs.kv_lengths != nullptr && b < shape.B; ++b) {
     if (inputs.kv_lengths[b] < 0 || inputs.kv_lengths[b] > shape.S) return false;
   }
   return true;
 }
 
-// Each task owns a tile of queries. False: no memory for a workspace.
-bool run_forward(const KernelSet& set, const AttentionInputs<float>& inputs,
-                 const AttentionOutputs<float>& outputs, Executor& executor) {
+// Each task owns some queries of a head.
+template <class E>
+class Forward {
+ public:
+  Forward(const KernelSet& set, const AttentionInputs<E>& inputs,
+          const AttentionOutputs<E>& outputs, const Thresholds& thresholds, Executor& executor)
+      : set_(set),
+        inputs_(inputs),
+        outputs_(outputs),
+        thresholds_(thresholds),
+        executor_(executor),
+        finders_(executor.threads()) {
+    int64_t tasks = 0;
+    for (int64_t b = 0; b < inputs.shape.B; ++b) {
+      const HeadInputs head = head_inputs(inputs, b, 0);
+      const int64_t queries = set.forward_queries(head);
+      elements_.push_back({tasks, queries, (head.T + queries - 1) / queries});
+      tasks += inputs.shape.H * elements_.back().tiles;
+      floats_ = std::max(floats_, set.forward_floats(head, outputs.statistics.top));
+    }
+    tasks_ = tasks;
+  }
+
+  // False: no memory for a workspace.
+  bool run() {
+    const Workspace workspace(executor_.threads(), floats_);
+    if (!workspace.ok()) return false;
+    auto task = [&](int64_t index, int thread) { run_task(index, thread, workspace.part(thread)); };
+    executor_.parallel(tasks_, task);
+    return true;
+  }
+
+ private:
+  struct Element {
+    int64_t first_task, queries, tiles;  // queries of a task; tasks of a head
+  };
+
+  void run_task(int64_t index, int thread, float* workspace) {
+    const auto after = [](int64_t task, const Element& element) {
+      return task < element.first_task;
+    };
+    const auto next = std::upper_bound(elements_.begin(), elements_.end(), index, after);
+    const Element& element = *(next - 1);
+    const int64_t b = next - 1 - elements_.begin(), own = index - element.first_task;
+    // Last tile first: under a causal mask it is the longest.
+    const int64_t t0 = (element.tiles - 1 - own % element.tiles) * element.queries;
+    const int64_t h = own / element.tiles;
+    const HeadInputs head = head_inputs(inputs_, b, h, thresholds_.data());
+    const HeadOutputs to = head_outputs(inputs_, outputs_, b, h);
+    const int64_t t1 = std::min(t0 + element.queries, head.T);
+    for (int64_t t = t0; to.weights.data != nullptr && t < t1; ++t) {
+      std::fill_n(to.weights.data + t * to.weights.stride, inputs_.shape.S, 0.0f);
+    }
+    const KeySpans spans = finders_[thread].find(inputs_.program, head, t0, t1, 0, head.S);
+    set_.forward(head, to, t0, spans, workspace);
+  }
+
+  const KernelSet& set_;
+  const AttentionInputs<E>& inputs_;
+  const AttentionOutputs<E>& outputs_;
+  const Thresholds& thresholds_;
+  Executor& executor_;
+  std::vector<Element> elements_;
+  int64_t tasks_ = 0, floats_ = 0;
+  std::vector<SpanFinder> finders_;
+};
+
+template <class E>
+bool run_forward(const KernelSet& set, const AttentionInputs<E>& inputs,
+                 const AttentionOutputs<E>& outputs, Executor& executor) {
   const Shape& shape = inputs.shape;
   if (shape.B * shape.H * shape.T == 0) return true;
-  const HeadInputs any = head_inputs(inputs, 0, 0);
-  const int64_t queries = set.forward_queries(any);
-  const int64_t tiles = (shape.T + queries - 1) / queries;
-  const Workspace workspace(executor.threads(), set.forward_floats(any));
-  if (!workspace.ok()) return false;
-  auto tile = [&](int64_t index, int thread) {
-    const int64_t head = index / tiles, b = head / shape.H, h = head % shape.H;
-    // Last tile first: under a causal mask it is the longest.
-    const int64_t t = (tiles - 1 - index % tiles) * queries;
-    set.forward(head_inputs(inputs, b, h), head_outputs(shape, outputs, b, h), t,
-                workspace.part(thread));
-  };
-  executor.parallel(shape.B * shape.H * tiles, tile);
-  return true;
+  if (run_decode(set, inputs, outputs, executor)) return true;
+  const Thresholds thresholds(set, inputs, executor);
+  return Forward<E>(set, inputs, outputs, thresholds, executor).run();
 }
 
 }  // namespace
 
-void attention_forward(const AttentionInputs<float>& inputs, const AttentionOutputs<float>& outputs,
+template <class E>
+void attention_forward(const AttentionInputs<E>& inputs, const AttentionOutputs<E>& outputs,
                        Executor& executor) {
   assert(valid(inputs));
-  const KernelSet* set = kernels_in_use();
-  if (set == nullptr || !run_forward(*set, inputs, outputs, executor)) {
-    ref::attention_forward(inputs, outputs, executor);
+  if constexpr (!std::is_same_v<E, double>) {
+    const KernelSet* set = kernels_in_use();
+    if (set != nullptr && run_forward(*set, inputs, outputs, executor)) return;
   }
-}
-
-void attention_backward(const AttentionInputs<float>& inputs,
-                        const AttentionGradients<float>& gradients, Executor& executor) {
-  assert(valid(inputs));
-  const KernelSet* set = kernels_in_use();
-  // Without query heads no kernel runs: the reference writes the zeros of d_k and d_v.
-  const bool idle = inputs.shape.H == 0;
-  if (set == nullptr || idle || !run_backward(*set, inputs, gradients, executor)) {
-    ref::attention_backward(inputs, gradients, executor);
-  }
-}
-
-void attention_forward(const AttentionInputs<double>& inputs,
-                       const AttentionOutputs<double>& outputs, Executor& executor) {
   ref::attention_forward(inputs, outputs, executor);
 }
 
-void attention_backward(const AttentionInputs<double>& inputs,
-                        const AttentionGradients<double>& gradients, Executor& executor) {
+template <class E>
+void attention_backward(const AttentionInputs<E>& inputs, const AttentionGradients<E>& gradients,
+                        Executor& executor) {
+  assert(valid(inputs));
+  if constexpr (!std::is_same_v<E, double>) {
+    const KernelSet* set = kernels_in_use();
+    // Without query heads no kernel runs: the reference writes the zeros of d_k and d_v.
+    const bool idle = inputs.shape.H == 0;
+    if (set != nullptr && !idle && run_backward(*set, inputs, gradients, executor)) return;
+  }
   ref::attention_backward(inputs, gradients, executor);
 }
+
+#define HEED_DEFINE(E)                                                                      \
+  template void attention_forward(const AttentionInputs<E>&, const AttentionOutputs<E>&,    \
+                                  Executor&);                                               \
+  template void attention_backward(const AttentionInputs<E>&, const AttentionGradients<E>&, \
+                                   Executor&);
+HEED_FOR_ELEMENTS(HEED_DEFINE)
+#undef HEED_DEFINE
 
 }  // namespace heed

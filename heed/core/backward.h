@@ -7,7 +7,8 @@
 namespace heed {
 
 // False, and nothing promised of the gradients: no memory for a workspace.
-bool run_backward(const KernelSet& set, const AttentionInputs<float>& inputs,
-                  const AttentionGradients<float>& gradients, Executor& executor);
+template <class E>
+bool run_backward(const KernelSet& set, const AttentionInputs<E>& inputs,
+                  const AttentionGradients<E>& gradients, Executor& executor);
 
 }  // namespace heed

@@ -8,7 +8,7 @@
 namespace heed {
 namespace {
 
-constexpr Isa kAll[] = {Isa::kV4, Isa::kV3, Isa::kV2, Isa::kRef};  // fastest first
+constexpr Isa kAll[] = {Isa::kV4Bf16, Isa::kV4, Isa::kV3, Isa::kV2, Isa::kRef};  // fastest first
 
 struct Choice {
   Isa isa;
@@ -23,7 +23,7 @@ Choice choose() {
     if (isa_runs_here(isa)) return {isa, nullptr};
     return {best_isa(), "HEED_ISA: this processor or build lacks the level asked for; unset it"};
   }
-  return {best_isa(), "HEED_ISA: unknown level; use v2, v3, v4 or ref"};
+  return {best_isa(), "HEED_ISA: unknown level; use v2, v3, v4, v4bf16 or ref"};
 }
 
 const Choice& choice() {
@@ -43,6 +43,8 @@ const char* isa_name(Isa isa) {
       return "v3";
     case Isa::kV4:
       return "v4";
+    case Isa::kV4Bf16:
+      return "v4bf16";
     case Isa::kRef:
       break;
   }
@@ -58,6 +60,9 @@ bool isa_runs_here(Isa isa) {
   const bool v3 = v2 && __builtin_cpu_supports("avx") && __builtin_cpu_supports("avx2") &&
                   __builtin_cpu_supports("bmi") && __builtin_cpu_supports("bmi2") &&
                   __builtin_cpu_supports("fma");
+  const bool v4 = v3 && __builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512bw") &&
+                  __builtin_cpu_supports("avx512cd") && __builtin_cpu_supports("avx512dq") &&
+                  __builtin_cpu_supports("avx512vl");
   switch (isa) {
     case Isa::kRef:
       return true;
@@ -66,9 +71,9 @@ bool isa_runs_here(Isa isa) {
     case Isa::kV3:
       return v3;
     case Isa::kV4:
-      return v3 && __builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512bw") &&
-             __builtin_cpu_supports("avx512cd") && __builtin_cpu_supports("avx512dq") &&
-             __builtin_cpu_supports("avx512vl");
+      return v4;
+    case Isa::kV4Bf16:
+      return v4 && __builtin_cpu_supports("avx512bf16");
   }
 #endif
   return isa == Isa::kRef;

@@ -119,15 +119,23 @@ HEED_INLINE Vec fold(Vec* v) {
   }
 }
 
+// One number of all lanes: halves are folded onto one another, which is log2(kLanes) steps long.
+template <int Step = kLanes / 2, class Join>
+HEED_INLINE float join_lanes(Vec v, const Join& join) {
+  if constexpr (Step == 0) {
+    return v[0];
+  } else {
+    const VecInt other = (lane_numbers() + Step) & (kLanes - 1);
+    return join_lanes<Step / 2>(join(v, shuffle(v, v, other)), join);
+  }
+}
 HEED_INLINE float sum_lanes(Vec v) {
-  float sum = 0;
-  for (int i = 0; i < kLanes; ++i) sum += v[i];
-  return sum;
+  return join_lanes(
+      v, [](Vec a, Vec b) __attribute__((always_inline)) { return a + b; });
 }
 HEED_INLINE float max_lanes(Vec v) {
-  float m = v[0];
-  for (int i = 1; i < kLanes; ++i) m = v[i] > m ? v[i] : m;
-  return m;
+  return join_lanes(
+      v, [](Vec a, Vec b) __attribute__((always_inline)) { return max(a, b); });
 }
 
 // Transposes kLanes x kLanes in place: exchanges the off-diagonal blocks of ever smaller squares.

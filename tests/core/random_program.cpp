@@ -1,0 +1,242 @@
+#include "tests/core/random_program.h"
+
+#include <limits>
+
+namespace heed::testing {
+namespace {
+
+using program::Expression;
+using program::ScoreProgram;
+using program::Table;
+
+// An integer in [low, high], an index of tables of high - low + 1.
+struct Integer {
+  Expression value;
+  int64_t low, high;
+};
+// A float of about this size at most: rounding grows with it.
+struct Number {
+  Expression value;
+  double size;
+};
+
+class Grammar {
+ public:
+  Grammar(const Shape& shape, Tables& tables, bool kinks, unsigned seed)
+      : shape_(shape), tables_(tables), kinks_(kinks), random_(seed) {}
+
+  ScoreProgram program() {
+    Expression score = moderate(number(1 + below(4)), 8).value;
+    // Programs that never read dot are rare, but there are some.
+    if (below(8) != 0) score = program::score() + score;
+    const Expression condition = mask(below(3));
+    switch (below(4)) {
+      case 0:
+        return ScoreProgram(score);
+      case 1:
+        return ScoreProgram(
+            program::where(condition, score, -std::numeric_limits<double>::infinity()));
+      default:
+        return ScoreProgram(score, condition);
+    }
+  }
+
+ private:
+  int64_t below(int64_t n) { return static_cast<int64_t>(random_() % n); }
+  double constant() { return static_cast<double>(below(17) - 8) / 4; }
+
+  Number moderate(const Number& x, double most) {
+    if (x.size <= most) return x;
+    if (below(2) == 0) return {4 * program::tanh(x.value / 4), 4};
+    double factor = 1;
+    while (x.size * factor > most) factor /= 2;
+    return {x.value * factor, x.size * factor};
+  }
+
+  // ---- Integers.
+
+  Integer position() {
+    switch (below(4)) {
+      case 0:
+        return {program::b(), 0, shape_.B - 1};
+      case 1:
+        return {program::h(), 0, shape_.H - 1};
+      case 2:
+        return {program::t(), 0, shape_.T - 1};
+      default:
+        return {program::s(), 0, shape_.S - 1};
+    }
+  }
+  Integer distance() {
+    const int64_t c = 1 + below(20);
+    const Expression apart = program::t() - program::s();
+    switch (below(3)) {
+      case 0:
+        return {apart, 1 - shape_.S, shape_.T - 1};
+      case 1:
+        return {program::min(program::max(apart, -c), c), -c, c};
+      default:
+        return {program::abs(apart), 0, std::max(shape_.T, shape_.S) - 1};
+    }
+  }
+  Integer integer(int64_t depth) {
+    if (depth == 0) return below(3) == 0 ? distance() : position();
+    const Integer x = integer(depth - 1);
+    const int64_t c = 1 + below(9);
+    switch (below(6)) {
+      case 0:
+        return {program::floor_div(x.value, c), floor_div(x.low, c), floor_div(x.high, c)};
+      case 1:
+        return {x.value % c, 0, c - 1};
+      case 2: {
+        const Table table = tables_.integers({x.high - x.low + 1}, 0, c);
+        return {table[x.value - x.low], 0, c};
+      }
+      case 3: {
+        const Integer y = integer(0);
+        return {program::where(mask(0), x.value, y.value), std::min(x.low, y.low),
+                std::max(x.high, y.high)};
+      }
+      case 4: {
+        const Integer y = integer(0);
+        return {x.value + y.value, x.low + y.low, x.high + y.high};
+      }
+      default:
+        return x;
+    }
+  }
+  static int64_t floor_div(int64_t x, int64_t c) { return x >= 0 ? x / c : -((-x + c - 1) / c); }
+
+  // The index as it is written: shifted to 0, or, now and then, negative ones left to count from
+  // the end.
+  Expression index(const Integer& x) {
+    return x.low < 0 && below(4) == 0 ? x.value : x.value - x.low;
+  }
+  static int64_t extent(const Integer& x) { return x.high - x.low + 1; }
+
+  // ---- Conditions.
+
+  Expression mask(int64_t depth) {
+    if (depth > 0) {
+      const Expression x = mask(depth - 1), y = mask(0);
+      switch (below(4)) {
+        case 0:
+          return x && y;
+        case 1:
+          return !x || y;
+        default:
+          return x || y;
+      }
+    }
+    const Integer x = integer(1), y = integer(1);
+    switch (below(7)) {
+      case 0:
+        return program::s() <= program::t() + (below(9) - 4);
+      case 1:
+        return program::abs(program::t() - program::s()) <= below(30);
+      case 2:
+        return x.value <= y.value;
+      case 3: {
+        const int64_t c = 2 + below(3);
+        return x.value % c != y.value % c;
+      }
+      case 4: {
+        const Table table = tables_.booleans({extent(x)}, 0.7);
+        return table[index(x)];
+      }
+      case 5: {
+        const Table table = tables_.booleans({shape_.T, shape_.S}, 0.7);
+        return table.at({program::t(), program::s()});
+      }
+      default: {
+        const Table table = tables_.floats({extent(x)});
+        return table[index(x)] < 0.8;
+      }
+    }
+  }
+
+  // ---- Floats.
+
+  Number leaf() {
+    const Integer x = integer(below(2)), y = integer(0);
+    switch (below(6)) {
+      case 0:
+        return {program::score(), 4};
+      case 1: {
+        const double c = constant();
+        return {c, std::abs(c)};
+      }
+      case 2:
+        return {tables_.floats({}).value(), 3};
+      case 3: {
+        const Table table = tables_.floats({extent(x), extent(y)});
+        return {table.at({index(x), index(y)}), 3};
+      }
+      case 4:
+        return {program::to_float(x.value) / 16,
+                static_cast<double>(std::max(std::abs(x.low), std::abs(x.high))) / 16};
+      default:
+        return {tables_.floats({extent(x)})[index(x)], 3};
+    }
+  }
+
+  Number number(int64_t depth) {
+    if (depth == 0) return leaf();
+    const Number x = moderate(number(depth - 1), 16);
+    if (below(2) == 0) return smooth(x);
+    const Number y = moderate(number(below(depth)), 16);
+    switch (below(kinks_ ? 7 : 5)) {
+      case 0:
+        return {x.value + y.value, x.size + y.size};
+      case 1:
+        return {x.value - y.value, x.size + y.size};
+      case 2:
+        return {x.value * y.value, x.size * y.size};
+      case 3:
+        return {x.value / (1 + y.value * y.value), x.size};
+      case 4:
+        return {program::where(mask(0), x.value, y.value), std::max(x.size, y.size)};
+      case 5:
+        return {program::min(x.value, y.value), std::max(x.size, y.size)};
+      default:
+        return {program::max(x.value, y.value), std::max(x.size, y.size)};
+    }
+  }
+
+  Number smooth(const Number& x) {
+    const Expression square = x.value * x.value;
+    switch (below(kinks_ ? 9 : 8)) {
+      case 0:
+        return {-x.value, x.size};
+      case 1:
+        return {program::tanh(x.value), 1};
+      case 2:
+        return {program::sigmoid(x.value), 1};
+      case 3:
+        return {program::exp(program::tanh(x.value)), 3};
+      case 4:
+        return {program::log(1 + square), 2 * std::log(1 + x.size)};
+      case 5:
+        return {program::sqrt(0.5 + square), 1 + x.size};
+      case 6:
+        return {program::pow(0.25 + square, 0.75), std::pow(1 + x.size, 1.5)};
+      case 7:
+        return moderate({program::pow(x.value, 2), x.size * x.size}, 16);
+      default:
+        return {program::abs(x.value), x.size};
+    }
+  }
+
+  const Shape shape_;
+  Tables& tables_;
+  bool kinks_;
+  std::mt19937 random_;
+};
+
+}  // namespace
+
+ScoreProgram random_program(const Shape& shape, Tables& tables, bool kinks, unsigned seed) {
+  return Grammar(shape, tables, kinks, seed).program();
+}
+
+}  // namespace heed::testing
