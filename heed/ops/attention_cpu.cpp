@@ -1,152 +1,108 @@
 // The operators' CPU kernels: tensors in, views to heed/core, tensors out.
 #include <ATen/ops/empty.h>
-#include <torch/library.h>
 
-#include <cmath>
+#include <tuple>
+#include <vector>
 
-#include "heed/core/attention.h"
-#include "heed/ops/checks.h"
 #include "heed/ops/executor.h"
-#include "heed/ops/layout.h"
-#include "heed/ops/operators.h"
+#include "heed/ops/kernels.h"
+#include "heed/ops/operands.h"
 
 namespace heed {
 namespace {
 
 using at::Tensor;
+using operators::Gradients;
+using operators::Inputs;
+using operators::OutputGradients;
 
-double default_scale(Score score, int64_t D) {
-  return score == Score::kDot && D > 0 ? 1.0 / std::sqrt(static_cast<double>(D)) : 1.0;
-}
-
-template <class Real>
-const Real* data_or_null(const Tensor& tensor) {
-  return tensor.defined() ? tensor.const_data_ptr<Real>() : nullptr;
-}
-
-// The tensors as the core wants them, owned for as long as the views on them live.
-struct Operands {
-  Shape shape;
-  AttentionOptions options;  // weight and kv_lengths dense
-  Tensor q, k, v;            // contiguous rows
-};
-
-// v is undefined where only the weights are asked for.
-Operands operands_of(const char* op, const SymShape& shape, const Tensor& q, const Tensor& k,
-                     const Tensor& v, const AttentionOptions& options) {
-  Operands operands{.shape = shape.concrete(),
-                    .options = options,
-                    .q = with_contiguous_rows(q),
-                    .k = with_contiguous_rows(k),
-                    .v = v.defined() ? with_contiguous_rows(v) : v};
-  if (options.weight.defined()) operands.options.weight = options.weight.contiguous();
-  if (options.kv_lengths.defined()) {
-    check_lengths(op, options.kv_lengths, operands.shape.S);
-    operands.options.kv_lengths = options.kv_lengths.contiguous();
-  }
-  return operands;
-}
-
-template <class Real>
-AttentionInputs<Real> core_inputs(const Operands& operands) {
-  const AttentionOptions& options = operands.options;
-  const double scale = options.scale.value_or(default_scale(options.score, operands.shape.D));
-  return {.shape = operands.shape,
-          .score = options.score,
-          .causal = options.causal,
-          .scale = static_cast<Real>(scale),
-          .q = const_view<Real>(operands.q),
-          .k = const_view<Real>(operands.k),
-          .v = operands.v.defined() ? const_view<Real>(operands.v) : View<const Real>{},
-          .weight = data_or_null<Real>(options.weight),
-          .kv_lengths = data_or_null<int64_t>(options.kv_lengths)};
-}
-
-// Calls body(Real()) with the type of `tensor`: float32 or float64, as the checks made sure.
-template <class Body>
-void for_real(const Tensor& tensor, const Body& body) {
-  if (tensor.scalar_type() == at::kFloat) {
-    body(float());
-  } else {
-    body(double());
-  }
-}
-
-std::tuple<Tensor, Tensor> forward(const Tensor& q, const Tensor& k, const Tensor& v,
-                                   std::string_view kind, std::optional<std::string_view> causal,
-                                   std::optional<double> scale, const std::optional<Tensor>& weight,
-                                   const std::optional<Tensor>& kv_lengths) {
-  const char* op = "attention";
-  const AttentionOptions options = parse_options(op, kind, causal, scale, weight, kv_lengths);
-  const Operands operands = operands_of(op, check_inputs(op, q, k, v, options), q, k, v, options);
-  const Shape& shape = operands.shape;
-  Tensor out = empty_in_order_of(q, shape.Dv);
-  Tensor lse = at::empty({shape.B, shape.H, shape.T}, q.options());
+std::tuple<Tensor, Tensor> attend(const char* op, const OptionWords& words, const Inputs& inputs) {
+  const AttentionOptions options = parse_options(op, words);
+  const Operands operands = operands_of(op, check_inputs(op, inputs, options), inputs, options);
+  const Tensor out = empty_in_order_of(inputs.q, operands.sizes.Dv);
+  const Tensor lse = empty_lse(operands.sizes, inputs);
   TorchExecutor executor;
-  for_real(q, [&](auto zero) {
-    using Real = decltype(zero);
-    const AttentionOutputs<Real> outputs{
-        .out = mutable_view<Real>(out), .lse = lse.mutable_data_ptr<Real>(), .weights = {}};
-    attention_forward(core_inputs<Real>(operands), outputs, executor);
+  for_element(out, [&](auto zero) {
+    using E = decltype(zero);
+    const AttentionOutputs<E> outputs{.out = mutable_view<E>(out),
+                                      .lse = mutable_data<RealOf<E>>(lse)};
+    attention_forward(core_inputs<E>(operands), outputs, executor);
   });
   return {out, lse};
 }
 
-std::tuple<Tensor, Tensor, Tensor, Tensor> backward(
-    const Tensor& q, const Tensor& k, const Tensor& v, const Tensor& out, const Tensor& lse,
-    const Tensor& d_out, const std::optional<Tensor>& d_lse, std::string_view kind,
-    std::optional<std::string_view> causal, std::optional<double> scale,
-    const std::optional<Tensor>& weight, const std::optional<Tensor>& kv_lengths) {
-  const char* op = "attention_backward";
-  const AttentionOptions options = parse_options(op, kind, causal, scale, weight, kv_lengths);
-  const SymShape checked = check_inputs(op, q, k, v, options);
-  const Tensor d_lse_in = d_lse.value_or(Tensor());
-  check_gradients(op, checked, q, {.out = out, .lse = lse, .d_out = d_out, .d_lse = d_lse_in});
-  const Operands operands = operands_of(op, checked, q, k, v, options);
-  const Shape& shape = operands.shape;
-
-  const Tensor out_rows = with_contiguous_rows(out), d_out_rows = with_contiguous_rows(d_out);
-  const Tensor lse_dense = lse.contiguous();
-  const Tensor d_lse_dense = d_lse_in.defined() ? d_lse_in.contiguous() : d_lse_in;
-  Tensor d_q = empty_in_order_of(q, shape.D);
-  Tensor d_k = empty_in_order_of(k, shape.D);
-  Tensor d_v = empty_in_order_of(v, shape.Dv);
-  const bool additive = options.score == Score::kAdditive;
-  Tensor d_weight =
-      additive ? at::empty({shape.H, shape.D}, q.options()) : at::empty({0}, q.options());
-  TorchExecutor executor;
-  for_real(q, [&](auto zero) {
-    using Real = decltype(zero);
-    const AttentionGradients<Real> gradients{
-        .out = const_view<Real>(out_rows),
-        .lse = lse_dense.const_data_ptr<Real>(),
-        .d_out = const_view<Real>(d_out_rows),
-        .d_lse = data_or_null<Real>(d_lse_dense),
-        .d_q = mutable_view<Real>(d_q),
-        .d_k = mutable_view<Real>(d_k),
-        .d_v = mutable_view<Real>(d_v),
-        .d_weight = additive ? d_weight.mutable_data_ptr<Real>() : nullptr};
-    attention_backward(core_inputs<Real>(operands), gradients, executor);
-  });
-  return {d_q, d_k, d_v, d_weight};
+// Where the core puts what it sums for a tensor of `gradients`; null: not wanted.
+template <class Real>
+Real* sum_or_null(const Tensor& gradient, bool wanted) {
+  return wanted ? mutable_data<Real>(gradient) : nullptr;
 }
 
-Tensor weights(const Tensor& q, const Tensor& k, std::string_view kind,
-               std::optional<std::string_view> causal, std::optional<double> scale,
-               const std::optional<Tensor>& weight, const std::optional<Tensor>& kv_lengths) {
-  const char* op = "attention_weights";
-  const AttentionOptions options = parse_options(op, kind, causal, scale, weight, kv_lengths);
-  const Operands operands =
-      operands_of(op, check_scores(op, q, k, options), q, k, Tensor(), options);
-  const Shape& shape = operands.shape;
-  Tensor p = at::empty({shape.B, shape.H, shape.T, shape.S}, q.options());
-  Tensor lse = at::empty({shape.B, shape.H, shape.T}, q.options());
+// Runs the core; weight, sinks and tables are summed in float32 at least.
+template <class E>
+void differentiate(const Operands& operands, const OutputGradients& outputs,
+                   const std::vector<bool>& wanted_tables, const Gradients& gradients) {
+  using Real = RealOf<E>;
+  std::vector<Real*> d_tables;
+  for (size_t i = 0; i < wanted_tables.size(); ++i) {
+    d_tables.push_back(sum_or_null<Real>(gradients.d_tables[i], wanted_tables[i]));
+  }
+  const AttentionOptions& options = operands.options;
+  const AttentionGradients<E> core_gradients{
+      .out = const_view<E>(outputs.out),
+      .lse = data_or_null<Real>(outputs.lse),
+      .d_out = const_view<E>(outputs.d_out),
+      .d_lse = data_or_null<Real>(outputs.d_lse),
+      .d_q = mutable_view<E>(gradients.d_q),
+      .d_k = mutable_view<E>(gradients.d_k),
+      .d_v = mutable_view<E>(gradients.d_v),
+      .d_weight = sum_or_null<Real>(gradients.d_weight, options.weight.defined()),
+      .d_sinks = sum_or_null<Real>(gradients.d_sinks, options.sinks.defined()),
+      .d_tables = d_tables.empty() ? nullptr : d_tables.data()};
   TorchExecutor executor;
-  for_real(q, [&](auto zero) {
-    using Real = decltype(zero);
-    const AttentionOutputs<Real> outputs{
-        .out = {}, .lse = lse.mutable_data_ptr<Real>(), .weights = mutable_view<Real>(p)};
-    attention_forward(core_inputs<Real>(operands), outputs, executor);
+  attention_backward(core_inputs<E>(operands), core_gradients, executor);
+}
+
+Gradients attend_backward(const char* op, const OptionWords& words, const Inputs& inputs,
+                          OutputGradients outputs, const std::vector<bool>& wanted_tables) {
+  const AttentionOptions options = parse_options(op, words);
+  const SymShape checked = check_inputs(op, inputs, options);
+  check_gradients(op, checked, inputs, options, outputs);
+  check_derivative(op, wanted_tables, options);
+  const Operands operands = operands_of(op, checked, inputs, options);
+  outputs.out = with_contiguous_rows(outputs.out);
+  outputs.d_out = with_contiguous_rows(outputs.d_out);
+  outputs.lse = outputs.lse.contiguous();
+  if (outputs.d_lse.defined()) outputs.d_lse = outputs.d_lse.contiguous();
+  Gradients gradients =
+      empty_gradients(checked, inputs, options, wanted_tables, /*summed=*/real_type(inputs.q));
+  for_element(inputs.q, [&](auto zero) {
+    differentiate<decltype(zero)>(operands, outputs, wanted_tables, gradients);
+  });
+  const at::ScalarType type = inputs.q.scalar_type();
+  for (size_t i = 0; i < wanted_tables.size(); ++i) {
+    if (!wanted_tables[i]) continue;
+    gradients.d_tables[i] = gradients.d_tables[i].to(options.program.tables[i].scalar_type());
+  }
+  gradients.d_weight = gradients.d_weight.to(type);
+  gradients.d_sinks = gradients.d_sinks.to(type);
+  return gradients;
+}
+
+Tensor weights(const OptionWords& words, const Tensor& q, const Tensor& k) {
+  const char* op = "attention_weights";
+  const AttentionOptions options = parse_options(op, words);
+  const Inputs inputs{.q = q, .k = k};
+  const Operands operands = operands_of(op, check_scores(op, inputs, options), inputs, options);
+  const Shape& shape = operands.shape;
+  const Tensor lse = empty_lse(operands.sizes, inputs);
+  const Tensor p = at::empty({shape.B, shape.H, shape.T, shape.S}, lse.options());
+  TorchExecutor executor;
+  for_element(q, [&](auto zero) {
+    using E = decltype(zero);
+    using Real = RealOf<E>;
+    const AttentionOutputs<E> outputs{
+        .out = {}, .lse = mutable_data<Real>(lse), .weights = mutable_view<Real>(p)};
+    attention_forward(core_inputs<E>(operands), outputs, executor);
   });
   return p;
 }
@@ -155,7 +111,6 @@ Tensor weights(const Tensor& q, const Tensor& k, std::string_view kind,
 }  // namespace heed
 
 TORCH_LIBRARY_IMPL(heed, CPU, m) {
-  m.impl("attention", &heed::forward);
-  m.impl("attention_backward", &heed::backward);
-  m.impl("attention_weights", &heed::weights);
+  heed::implement<&heed::attend, &heed::attend_backward>(m);
+  m.impl("attention_weights", &heed::Kernel<&heed::weights>::call);
 }

@@ -1,57 +1,75 @@
 // The operators' meta kernels: the same checks and the same memory order, no data.
 #include <ATen/ops/empty.h>
-#include <torch/library.h>
+
+#include <optional>
+#include <string>
+#include <tuple>
+#include <vector>
 
 #include "heed/ops/checks.h"
+#include "heed/ops/kernels.h"
 #include "heed/ops/layout.h"
 
 namespace heed {
 namespace {
 
 using at::Tensor;
+using operators::Gradients;
+using operators::Inputs;
+using operators::OutputGradients;
 
-std::tuple<Tensor, Tensor> forward(const Tensor& q, const Tensor& k, const Tensor& v,
-                                   std::string_view kind, std::optional<std::string_view> causal,
-                                   std::optional<double> scale, const std::optional<Tensor>& weight,
-                                   const std::optional<Tensor>& kv_lengths) {
-  const char* op = "attention";
-  const SymShape shape =
-      check_inputs(op, q, k, v, parse_options(op, kind, causal, scale, weight, kv_lengths));
-  return {empty_in_order_of(q, shape.Dv),
-          at::empty_symint({shape.B, shape.H, shape.T}, q.options())};
+std::tuple<Tensor, Tensor> attend(const char* op, const OptionWords& words, const Inputs& inputs) {
+  const SymShape shape = check_inputs(op, inputs, parse_options(op, words));
+  return {empty_in_order_of(inputs.q, shape.Dv), empty_lse(shape, inputs)};
 }
 
-std::tuple<Tensor, Tensor, Tensor, Tensor> backward(
-    const Tensor& q, const Tensor& k, const Tensor& v, const Tensor& out, const Tensor& lse,
-    const Tensor& d_out, const std::optional<Tensor>& d_lse, std::string_view kind,
-    std::optional<std::string_view> causal, std::optional<double> scale,
-    const std::optional<Tensor>& weight, const std::optional<Tensor>& kv_lengths) {
-  const char* op = "attention_backward";
-  const AttentionOptions options = parse_options(op, kind, causal, scale, weight, kv_lengths);
-  const SymShape shape = check_inputs(op, q, k, v, options);
-  const Tensor d_lse_in = d_lse.value_or(Tensor());
-  check_gradients(op, shape, q, {.out = out, .lse = lse, .d_out = d_out, .d_lse = d_lse_in});
-  Tensor d_weight = options.score == Score::kAdditive
-                        ? at::empty_symint({shape.H, shape.D}, q.options())
-                        : at::empty({0}, q.options());
-  return {empty_in_order_of(q, shape.D), empty_in_order_of(k, shape.D),
-          empty_in_order_of(v, shape.Dv), d_weight};
+Gradients attend_backward(const char* op, const OptionWords& words, const Inputs& inputs,
+                          const OutputGradients& outputs, const std::vector<bool>& wanted) {
+  const AttentionOptions options = parse_options(op, words);
+  const SymShape shape = check_inputs(op, inputs, options);
+  check_gradients(op, shape, inputs, options, outputs);
+  check_derivative(op, wanted, options);
+  return empty_gradients(shape, inputs, options, wanted, /*summed=*/std::nullopt);
 }
 
-Tensor weights(const Tensor& q, const Tensor& k, std::string_view kind,
-               std::optional<std::string_view> causal, std::optional<double> scale,
-               const std::optional<Tensor>& weight, const std::optional<Tensor>& kv_lengths) {
+Tensor weights(const OptionWords& words, const Tensor& q, const Tensor& k) {
   const char* op = "attention_weights";
-  const SymShape shape =
-      check_scores(op, q, k, parse_options(op, kind, causal, scale, weight, kv_lengths));
-  return at::empty_symint({shape.B, shape.H, shape.T, shape.S}, q.options());
+  const SymShape shape = check_scores(op, {.q = q, .k = k}, parse_options(op, words));
+  return at::empty_symint({shape.B, shape.H, shape.T, shape.S}, q.options().dtype(real_type(q)));
+}
+
+std::vector<Tensor> stats(const OptionWords& words, const Tensor& q, const Tensor& k,
+                          const Tensor& v, c10::List<std::string> want,
+                          const OptionalTensor& row_weights) {
+  const char* op = "attention_stats";
+  const Inputs inputs{.q = q, .k = k, .v = v};
+  const SymShape shape = check_inputs(op, inputs, parse_options(op, words));
+  check_row_weights(op, shape, q, row_weights.value_or(Tensor()));
+  std::vector<Tensor> results = {empty_in_order_of(q, shape.Dv), empty_lse(shape, inputs)};
+  for (const Statistic& one : parse_statistics(op, want.vec())) {
+    for (const Tensor& result : empty_statistic(one, shape, q)) results.push_back(result);
+  }
+  return results;
+}
+
+Tensor gradient_sums(const OptionWords& words, const Tensor& q, const Tensor& k, const Tensor& v,
+                     const Tensor& out, const Tensor& lse, const Tensor& d_out,
+                     const OptionalTensor& row_weights) {
+  const char* op = "attention_gradient_column_sums";
+  const AttentionOptions options = parse_options(op, words);
+  const Inputs inputs{.q = q, .k = k, .v = v};
+  const SymShape shape = check_inputs(op, inputs, options);
+  check_gradients(op, shape, inputs, options, {.out = out, .lse = lse, .d_out = d_out});
+  check_row_weights(op, shape, q, row_weights.value_or(Tensor()));
+  return empty_statistic({Statistic::kColumnSums}, shape, q)[0];
 }
 
 }  // namespace
 }  // namespace heed
 
 TORCH_LIBRARY_IMPL(heed, Meta, m) {
-  m.impl("attention", &heed::forward);
-  m.impl("attention_backward", &heed::backward);
-  m.impl("attention_weights", &heed::weights);
+  heed::implement<&heed::attend, &heed::attend_backward>(m);
+  m.impl("attention_weights", &heed::Kernel<&heed::weights>::call);
+  m.impl("attention_stats", &heed::Kernel<&heed::stats>::call);
+  m.impl("attention_gradient_column_sums", &heed::Kernel<&heed::gradient_sums>::call);
 }

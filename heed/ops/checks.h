@@ -5,47 +5,57 @@
 #include <ATen/core/Tensor.h>
 #include <c10/core/SymInt.h>
 
-#include <optional>
-#include <string_view>
+#include <cstdint>
+#include <string>
+#include <vector>
 
 #include "heed/core/view.h"
 #include "heed/ops/attention.h"
+#include "heed/ops/operators.h"
+#include "heed/ops/options.h"
 
 namespace heed {
 
-// Shape as the checks find it: symbolic while torch.compile or torch.export traces.
+// Shape as the checks find it: symbolic while torch.compile or torch.export traces. Of packed
+// sequences, T and S are the totals.
 struct SymShape {
   c10::SymInt B, H, Hkv, T, S, D, Dv;
   Shape concrete() const;
 };
 
-// The schema's words for AttentionOptions, checked, and back.
-AttentionOptions parse_options(const char* op, std::string_view kind,
-                               std::optional<std::string_view> causal, std::optional<double> scale,
-                               const std::optional<at::Tensor>& weight,
-                               const std::optional<at::Tensor>& kv_lengths);
-const char* kind_name(Score score);
-std::optional<std::string_view> causal_name(Causal causal);
+// What lse, and all that is summed, is given in: float64 for float64, float32 for every other.
+at::ScalarType real_type(const at::Tensor& q);
 
-// Checks dtypes, devices and sizes of what gives the scores; the result's Dv is 0.
-SymShape check_scores(const char* op, const at::Tensor& q, const at::Tensor& k,
+// The schema's words, checked.
+AttentionOptions parse_options(const char* op, const OptionWords& words);
+
+// Checks dtypes, devices and sizes of everything that gives the scores; the result's Dv is 0.
+SymShape check_scores(const char* op, const operators::Inputs& inputs,
                       const AttentionOptions& options);
 
 // The same, and the values.
-SymShape check_inputs(const char* op, const at::Tensor& q, const at::Tensor& k, const at::Tensor& v,
+SymShape check_inputs(const char* op, const operators::Inputs& inputs,
                       const AttentionOptions& options);
 
-// Checks what the backward takes besides: out and d_out [B,H,T,Dv], lse and d_lse [B,H,T].
-struct GradientTensors {
-  const at::Tensor& out;
-  const at::Tensor& lse;
-  const at::Tensor& d_out;
-  const at::Tensor& d_lse;  // may be undefined
-};
-void check_gradients(const char* op, const SymShape& shape, const at::Tensor& q,
-                     const GradientTensors& tensors);
+// Checks what the backward takes besides.
+void check_gradients(const char* op, const SymShape& shape, const operators::Inputs& inputs,
+                     const AttentionOptions& options, const operators::OutputGradients& gradients);
+// What the backward gives: gradients of floating-point tables; that of "cosine" is autograd's.
+void check_derivative(const char* op, const std::vector<bool>& wanted_tables,
+                      const AttentionOptions& options);
 
-// Checks the values: each length in [0, S]. Needs the data, so not for meta tensors.
+void check_row_weights(const char* op, const SymShape& shape, const at::Tensor& q,
+                       const at::Tensor& row_weights);
+
+// A statistic of attention_stats, "top:8" for instance.
+struct Statistic {
+  enum Kind { kEntropy, kMax, kTop, kColumnSums, kDiagonal, kBlocks } kind;
+  int64_t number = 0;  // of top, diagonal, blocks
+};
+std::vector<Statistic> parse_statistics(const char* op, const std::vector<std::string>& want);
+
+// Checks of values, so not for meta tensors: lengths in [0, S]; offsets that rise from 0 to total.
 void check_lengths(const char* op, const at::Tensor& kv_lengths, int64_t S);
+void check_offsets(const char* op, const char* name, const at::Tensor& offsets, int64_t total);
 
 }  // namespace heed

@@ -4,7 +4,11 @@
 #include <ATen/core/Tensor.h>
 #include <c10/core/SymInt.h>
 
+#include <optional>
+#include <vector>
+
 #include "heed/core/view.h"
+#include "heed/ops/checks.h"
 
 namespace heed {
 
@@ -12,23 +16,41 @@ namespace heed {
 at::Tensor with_contiguous_rows(const at::Tensor& tensor);
 
 // An empty [B,H,T,width] tensor in the memory order of `like` [B,H,T,*]: token-major, that is
-// [B,T,H,width] transposed, where `like` is, so that merging heads afterwards is a view.
+// [B,T,H,width] transposed, where `like` is, so that merging heads afterwards is a view. Of packed
+// sequences, always [sum T,H,width].
 at::Tensor empty_in_order_of(const at::Tensor& like, const c10::SymInt& width);
 
-template <class Real>
-View<const Real> const_view(const at::Tensor& tensor) {
-  return {.data = tensor.const_data_ptr<Real>(),
-          .stride_b = tensor.stride(0),
-          .stride_h = tensor.stride(1),
-          .stride_t = tensor.stride(2)};
+// [B,H,T], or [H,sum T] of packed sequences.
+at::Tensor empty_lse(const SymShape& shape, const operators::Inputs& inputs);
+
+// What the backward writes. What is summed over queries (weight, sinks, tables) in `summed`, or in
+// the argument's own type where that is none.
+operators::Gradients empty_gradients(const SymShape& shape, const operators::Inputs& inputs,
+                                     const AttentionOptions& options,
+                                     const std::vector<bool>& wanted_tables,
+                                     std::optional<at::ScalarType> summed);
+
+// The tensors of a statistic: two for "top:n", else one.
+std::vector<at::Tensor> empty_statistic(const Statistic& statistic, const SymShape& shape,
+                                        const at::Tensor& q);
+
+// Rows of a [B,H,T,D] tensor, or of packed [sum T,H,D], which have no batch stride.
+template <class Pointer>
+auto view_of(const at::Tensor& tensor, Pointer* data) {
+  const int64_t last = tensor.dim() - 1;
+  return last == 3 ? View<Pointer>{data, tensor.stride(0), tensor.stride(1), tensor.stride(2)}
+                   : View<Pointer>{data, 0, tensor.stride(1), tensor.stride(0)};
 }
 
-template <class Real>
-View<Real> mutable_view(const at::Tensor& tensor) {
-  return {.data = tensor.mutable_data_ptr<Real>(),
-          .stride_b = tensor.stride(0),
-          .stride_h = tensor.stride(1),
-          .stride_t = tensor.stride(2)};
+template <class Element>
+View<const Element> const_view(const at::Tensor& tensor) {
+  if (!tensor.defined()) return {};
+  return view_of(tensor, static_cast<const Element*>(tensor.const_data_ptr()));
+}
+
+template <class Element>
+View<Element> mutable_view(const at::Tensor& tensor) {
+  return view_of(tensor, static_cast<Element*>(tensor.mutable_data_ptr()));
 }
 
 }  // namespace heed

@@ -1,89 +1,131 @@
 // The schemas of torch.ops.heed and typed calls to them.
 #include "heed/ops/operators.h"
 
-#include <ATen/core/dispatch/Dispatcher.h>
-#include <torch/library.h>
-
 #include <optional>
 #include <string>
-#include <string_view>
+#include <utility>
 #include <vector>
 
 #include "heed/core/isa.h"
-#include "heed/ops/checks.h"
+#include "heed/ops/kernels.h"
 #include "heed/ops/machine.h"
 
-namespace heed {
+namespace heed::operators {
 namespace {
 
-constexpr const char* kAttention =
-    "attention(Tensor q, Tensor k, Tensor v, *, str kind='dot', str? causal=None, "
-    "float? scale=None, Tensor? weight=None, Tensor? kv_lengths=None) -> (Tensor out, Tensor lse)";
+using at::Tensor;
 
-constexpr const char* kAttentionBackward =
-    "attention_backward(Tensor q, Tensor k, Tensor v, Tensor out, Tensor lse, Tensor d_out, "
-    "Tensor? d_lse, *, str kind='dot', str? causal=None, float? scale=None, Tensor? weight=None, "
-    "Tensor? kv_lengths=None) -> (Tensor d_q, Tensor d_k, Tensor d_v, Tensor d_weight)";
-
-constexpr const char* kAttentionWeights =
-    "attention_weights(Tensor q, Tensor k, *, str kind='dot', str? causal=None, "
-    "float? scale=None, Tensor? weight=None, Tensor? kv_lengths=None) -> Tensor";
-
-using OptionalName = std::optional<std::string_view>;
-using OptionalTensor = std::optional<at::Tensor>;
-
-OptionalTensor optional(const at::Tensor& tensor) {
-  return tensor.defined() ? OptionalTensor(tensor) : std::nullopt;
+c10::List<bool> list(const std::vector<bool>& values) {
+  c10::List<bool> result;
+  for (const bool value : values) result.push_back(value);
+  return result;
 }
 
-template <class Signature>
-c10::TypedOperatorHandle<Signature> find(const char* name) {
-  return c10::Dispatcher::singleton().findSchemaOrThrow(name, "").typed<Signature>();
+Gradients gradients_of(GradientTuple result) {
+  auto& [d_q, d_k, d_v, d_weight, d_sinks, d_tables] = result;
+  return {d_q, d_k, d_v, d_weight, d_sinks, std::move(d_tables)};
 }
 
 }  // namespace
 
-namespace operators {
-
-std::tuple<at::Tensor, at::Tensor> attention(const at::Tensor& q, const at::Tensor& k,
-                                             const at::Tensor& v, const AttentionOptions& options) {
-  using Signature = std::tuple<at::Tensor, at::Tensor>(
-      const at::Tensor&, const at::Tensor&, const at::Tensor&, std::string_view, OptionalName,
-      std::optional<double>, const OptionalTensor&, const OptionalTensor&);
-  static const auto call = find<Signature>("heed::attention");
-  return call.call(q, k, v, kind_name(options.score), causal_name(options.causal), options.scale,
-                   optional(options.weight), optional(options.kv_lengths));
+std::tuple<Tensor, Tensor> attention(const Inputs& inputs, const AttentionOptions& options) {
+  static const Operator<std::tuple<Tensor, Tensor>, const Tensor&, const Tensor&, const Tensor&>
+      call("heed::attention");
+  return call(options, inputs.q, inputs.k, inputs.v);
 }
 
-std::tuple<at::Tensor, at::Tensor, at::Tensor, at::Tensor> attention_backward(
-    const BackwardInputs& inputs, const AttentionOptions& options) {
-  using Signature = std::tuple<at::Tensor, at::Tensor, at::Tensor, at::Tensor>(
-      const at::Tensor&, const at::Tensor&, const at::Tensor&, const at::Tensor&, const at::Tensor&,
-      const at::Tensor&, const OptionalTensor&, std::string_view, OptionalName,
-      std::optional<double>, const OptionalTensor&, const OptionalTensor&);
-  static const auto call = find<Signature>("heed::attention_backward");
-  return call.call(inputs.q, inputs.k, inputs.v, inputs.out, inputs.lse, inputs.d_out,
-                   optional(inputs.d_lse), kind_name(options.score), causal_name(options.causal),
-                   options.scale, optional(options.weight), optional(options.kv_lengths));
+std::tuple<Tensor, Tensor> varlen_attention(const Inputs& inputs, const AttentionOptions& options) {
+  static const Operator<std::tuple<Tensor, Tensor>, const Tensor&, const Tensor&, const Tensor&,
+                        const Tensor&, const Tensor&>
+      call("heed::varlen_attention");
+  return call(options, inputs.q, inputs.k, inputs.v, inputs.cu_seqlens_q, inputs.cu_seqlens_k);
 }
 
-at::Tensor attention_weights(const at::Tensor& q, const at::Tensor& k,
+Gradients attention_backward(const Inputs& inputs, const OutputGradients& gradients,
+                             const std::vector<bool>& wanted_tables,
                              const AttentionOptions& options) {
-  using Signature = at::Tensor(const at::Tensor&, const at::Tensor&, std::string_view, OptionalName,
-                               std::optional<double>, const OptionalTensor&, const OptionalTensor&);
-  static const auto call = find<Signature>("heed::attention_weights");
-  return call.call(q, k, kind_name(options.score), causal_name(options.causal), options.scale,
-                   optional(options.weight), optional(options.kv_lengths));
+  const auto& [out, lse, d_out, d_lse] = gradients;
+  if (inputs.packed()) {
+    static const Operator<GradientTuple, const Tensor&, const Tensor&, const Tensor&, const Tensor&,
+                          const Tensor&, const Tensor&, const Tensor&, const Tensor&,
+                          const OptionalTensor&, const WantedTables&>
+        varlen("heed::varlen_attention_backward");
+    return gradients_of(varlen(options, inputs.q, inputs.k, inputs.v, inputs.cu_seqlens_q,
+                               inputs.cu_seqlens_k, out, lse, d_out, optional(d_lse),
+                               list(wanted_tables)));
+  }
+  static const Operator<GradientTuple, const Tensor&, const Tensor&, const Tensor&, const Tensor&,
+                        const Tensor&, const Tensor&, const OptionalTensor&, const WantedTables&>
+      batched("heed::attention_backward");
+  return gradients_of(batched(options, inputs.q, inputs.k, inputs.v, out, lse, d_out,
+                              optional(d_lse), list(wanted_tables)));
 }
 
-}  // namespace operators
+Tensor attention_weights(const Tensor& q, const Tensor& k, const AttentionOptions& options) {
+  static const Operator<Tensor, const Tensor&, const Tensor&> call("heed::attention_weights");
+  return call(options, q, k);
+}
+
+std::vector<Tensor> attention_stats(const Inputs& inputs, const std::vector<std::string>& want,
+                                    const Tensor& row_weights, const AttentionOptions& options) {
+  static const Operator<std::vector<Tensor>, const Tensor&, const Tensor&, const Tensor&,
+                        c10::List<std::string>, const OptionalTensor&>
+      call("heed::attention_stats");
+  return call(options, inputs.q, inputs.k, inputs.v, c10::List<std::string>(want),
+              optional(row_weights));
+}
+
+Tensor attention_gradient_column_sums(const Inputs& inputs, const OutputGradients& gradients,
+                                      const Tensor& row_weights, const AttentionOptions& options) {
+  static const Operator<Tensor, const Tensor&, const Tensor&, const Tensor&, const Tensor&,
+                        const Tensor&, const Tensor&, const OptionalTensor&>
+      call("heed::attention_gradient_column_sums");
+  return call(options, inputs.q, inputs.k, inputs.v, gradients.out, gradients.lse, gradients.d_out,
+              optional(row_weights));
+}
+
+}  // namespace heed::operators
+
+namespace heed {
+namespace {
+
+// The schema of an attention operator: its own arguments, the options, what it returns.
+void define(torch::Library& m, const std::string& head, const std::string& result) {
+  const std::string schema = head + kOptionsSchema + ") -> " + result;
+  m.def(schema.c_str(), {at::Tag::pt2_compliant_tag});
+}
+
+}  // namespace
 }  // namespace heed
 
 TORCH_LIBRARY(heed, m) {
-  const std::vector<at::Tag> tags = {at::Tag::pt2_compliant_tag};
-  m.def(heed::kAttention, tags);
-  m.def(heed::kAttentionBackward, tags);
-  m.def(heed::kAttentionWeights, tags);
+  const std::string outputs = "(Tensor out, Tensor lse)";
+  const std::string gradients =
+      "(Tensor d_q, Tensor d_k, Tensor d_v, Tensor d_weight, Tensor d_sinks, Tensor[] d_tables)";
+  heed::define(m, "attention(Tensor q, Tensor k, Tensor v, *, ", outputs);
+  heed::define(m,
+               "varlen_attention(Tensor q, Tensor k, Tensor v, Tensor cu_seqlens_q, "
+               "Tensor cu_seqlens_k, *, ",
+               outputs);
+  heed::define(m,
+               "attention_backward(Tensor q, Tensor k, Tensor v, Tensor out, Tensor lse, "
+               "Tensor d_out, Tensor? d_lse=None, bool[]? wanted_tables=None, *, ",
+               gradients);
+  heed::define(m,
+               "varlen_attention_backward(Tensor q, Tensor k, Tensor v, Tensor cu_seqlens_q, "
+               "Tensor cu_seqlens_k, Tensor out, Tensor lse, Tensor d_out, Tensor? d_lse=None, "
+               "bool[]? wanted_tables=None, *, ",
+               gradients);
+  heed::define(m, "attention_weights(Tensor q, Tensor k, *, ", "Tensor");
+  heed::define(m,
+               "attention_stats(Tensor q, Tensor k, Tensor v, *, str[] want, "
+               "Tensor? row_weights=None, ",
+               "Tensor[]");
+  heed::define(m,
+               "attention_gradient_column_sums(Tensor q, Tensor k, Tensor v, Tensor out, "
+               "Tensor lse, Tensor d_out, Tensor? row_weights=None, *, ",
+               "Tensor");
+
   m.def("isa() -> str", [] { return std::string(heed::isa_name(heed::isa())); });
   m.def("isa_problem() -> str?", []() -> std::optional<std::string> {
     const char* problem = heed::isa_problem();
