@@ -20,10 +20,16 @@ class Case:
     causal: str | None = None
     scale: float | None = None
     lengths: tuple[int, ...] | None = None
+    window: tuple[int, int] | None = None
+    sinks: bool = False
+    top_k: int | None = None
     layout: str = "dense"
 
     def __str__(self) -> str:
         return self.name
+
+
+_LEAVES = ("weight", "sinks")  # options that get gradients
 
 
 @dataclass
@@ -34,8 +40,8 @@ class Inputs:
     options: dict = field(default_factory=dict)
 
     def differentiable(self) -> list[Tensor]:
-        weight = self.options.get("weight")
-        return [self.q, self.k, self.v] + ([] if weight is None else [weight])
+        more = [self.options[name] for name in _LEAVES if name in self.options]
+        return [self.q, self.k, self.v, *more]
 
     def to(self, dtype: torch.dtype, grad: bool = False) -> "Inputs":
         """Fresh leaves of another dtype with the same strides."""
@@ -44,8 +50,7 @@ class Inputs:
             return x.detach().to(dtype).requires_grad_(grad)
 
         options = dict(self.options)
-        if options.get("weight") is not None:
-            options["weight"] = leaf(options["weight"])
+        options |= {name: leaf(options[name]) for name in _LEAVES if name in options}
         return Inputs(leaf(self.q), leaf(self.k), leaf(self.v), options)
 
 
@@ -70,8 +75,13 @@ def make(case: Case, dtype: torch.dtype = torch.float32, seed: int = 0) -> Input
     options: dict = {"kind": case.kind, "causal": case.causal, "scale": case.scale}
     if case.lengths is not None:
         options["kv_lengths"] = torch.tensor(case.lengths)
+    for name in ("window", "top_k"):
+        if getattr(case, name) is not None:
+            options[name] = getattr(case, name)
     if case.kind == "additive":
         options["weight"] = torch.randn(case.H, case.D).to(dtype)
+    if case.sinks:
+        options["sinks"] = torch.randn(case.H).to(dtype)
     q = _laid_out(case.layout, case.B, case.H, case.T, case.D)
     k = _laid_out(case.layout, case.B, case.Hkv, case.S, case.D)
     v = _laid_out(case.layout, case.B, case.Hkv, case.S, case.Dv)
@@ -107,6 +117,35 @@ MASKS = [
     for lengths in ((50, 1, 0, 17, 48),)
 ]
 
+WINDOWS = [
+    Case(f"{kind}_window_{left}_{right}_{causal}_T{T}_S{S}", T=T, S=S, kind=kind, causal=causal,
+         window=(left, right))
+    for kind, left, right in (("dot", 3, 2), ("dot", 0, 0), ("dot", -1, 4), ("dot", 20, -1),
+                              ("additive", 5, 1))
+    for causal in (None, "top_left", "bottom_right")
+    for T, S in ((50, 50), (7, 60), (60, 7))
+] + [
+    Case(f"window_{causal}_lengths{sinks}", B=5, T=21, S=50, causal=causal, window=(6, 9),
+         lengths=(50, 1, 0, 17, 48), sinks=bool(sinks))
+    for causal in (None, "top_left", "bottom_right")
+    for sinks in ("", "_sinks")
+]  # fmt: skip
+
+EXTRAS = [
+    Case("sinks", sinks=True),
+    Case("sinks_step", T=1, S=70, H=4, Hkv=2, sinks=True),
+    Case("sinks_causal_grouped", H=4, Hkv=2, T=50, S=50, causal="top_left", sinks=True),
+    Case("sinks_where_no_key_is", T=9, S=4, causal="bottom_right", sinks=True),
+    Case("sinks_additive", kind="additive", sinks=True, lengths=(0, 12)),
+    *(Case(f"top_{n}", T=20, S=60, top_k=n) for n in (1, 3, 59, 60, 200)),
+    Case("top_4_causal", T=50, S=50, causal="top_left", top_k=4),
+    Case("top_4_step", T=1, S=130, H=4, Hkv=1, top_k=4),
+    Case("top_4_additive_lengths", kind="additive", top_k=4, lengths=(19, 2)),
+    Case("top_4_sinks_window", S=60, top_k=4, sinks=True, window=(20, 30)),
+    Case("none", kind="none", causal="top_left"),
+    Case("none_lengths_sinks", kind="none", lengths=(19, 0), sinks=True),
+]
+
 KINDS = [
     Case("dot_scale", scale=0.3),
     Case("dot_scale_zero", scale=0.0),
@@ -114,6 +153,7 @@ KINDS = [
     Case("additive_scale", kind="additive", scale=0.5),
     Case("cosine", kind="cosine"),
     Case("cosine_temperature_causal", kind="cosine", scale=8.0, causal="bottom_right"),
+    Case("cosine_grouped_sinks", kind="cosine", H=4, Hkv=2, sinks=True, lengths=(19, 5)),
     Case("dot_grouped_heads", H=6, Hkv=2),
     Case("dot_one_key_head_causal", H=5, Hkv=1, causal="top_left", lengths=(19, 4)),
     Case("additive_grouped_heads", H=4, Hkv=2, kind="additive"),
@@ -125,4 +165,4 @@ LAYOUTS = [
     for layout in ("token_major", "sliced", "strided_rows", "one_head_for_all")
 ]
 
-ALL = SIZES + MASKS + KINDS + LAYOUTS
+ALL = SIZES + MASKS + WINDOWS + EXTRAS + KINDS + LAYOUTS

@@ -10,7 +10,8 @@ from torch.autograd import grad
 
 import heed
 
-KINDS = ("dot", "additive")
+KINDS = ("dot", "additive", "cosine", "none")
+DTYPES = [torch.float32, torch.bfloat16, torch.float16]
 
 
 def random_inputs(B=2, H=2, Hkv=2, T=5, S=7, D=8, Dv=8, kind="dot", **options):
@@ -29,7 +30,7 @@ def gradients(inputs, d_lse=True):
     loss = (out * torch.randn_like(out)).sum()
     if d_lse:
         loss = loss + lse[torch.isfinite(lse)].sum()
-    return grad(loss, leaves.differentiable())
+    return grad(loss, leaves.differentiable(), allow_unused=True, materialize_grads=True)
 
 
 @pytest.mark.parametrize("kind", KINDS)
@@ -54,8 +55,10 @@ def test_bottom_right_with_more_queries_than_keys_leaves_first_rows_empty(kind):
 
 @pytest.mark.parametrize("kind", KINDS)
 @pytest.mark.parametrize("poison", [math.nan, math.inf, -math.inf])
-def test_masked_nan_leaks_nowhere(kind, poison):
-    inputs = random_inputs(kind=kind, T=60, S=130, lengths=(3, 101))
+@pytest.mark.parametrize("T", [1, 60])
+@pytest.mark.parametrize("dtype", DTYPES, ids=str)
+def test_masked_nan_leaks_nowhere(kind, poison, T, dtype):
+    inputs = random_inputs(kind=kind, T=T, S=130, lengths=(3, 101), sinks=True).to(dtype)
     clean_out, clean_lse = run(inputs)
     clean_gradients = gradients(inputs)
     for b, length in enumerate((3, 101)):
@@ -65,6 +68,18 @@ def test_masked_nan_leaks_nowhere(kind, poison):
     assert torch.equal(out, clean_out) and torch.equal(lse, clean_lse)
     for own, clean in zip(gradients(inputs), clean_gradients, strict=True):
         assert torch.equal(own, clean)
+
+
+@pytest.mark.parametrize("kind", ("dot", "additive", "cosine"))
+def test_nan_outside_the_window_leaks_nowhere(kind):
+    inputs = random_inputs(kind=kind, T=100, S=100, window=(9, 4))
+    clean, _ = run(inputs)
+    inputs.k[:, :, 60] = math.nan
+    inputs.v[:, :, 60] = math.nan
+    out, _ = run(inputs)
+    assert torch.equal(out[:, :, :56], clean[:, :, :56])
+    assert torch.equal(out[:, :, 70:], clean[:, :, 70:])
+    assert torch.isnan(out[:, :, 56:70]).all()
 
 
 @pytest.mark.parametrize("kind", KINDS)
@@ -134,6 +149,8 @@ def test_token_major_inputs_are_not_copied():
         cases.Case("grouped_lengths", B=3, H=4, Hkv=2, T=70, S=200, lengths=(200, 3, 150)),
         cases.Case("additive", B=4, H=2, Hkv=1, T=30, S=50, D=32, kind="additive"),
         cases.Case("additive_step", B=8, H=1, Hkv=1, T=1, S=20, D=32, kind="additive"),
+        cases.Case("step", B=1, H=4, Hkv=2, T=1, S=900, sinks=True),
+        cases.Case("window_top_k", T=90, S=200, window=(40, 30), top_k=5, sinks=True),
     ],
     ids=str,
 )

@@ -22,15 +22,19 @@ WRONG = [
     ((Q[:, :3], K, V), {}, "[attention] k: expected Hkv heads that divide q's H = 3, got Hkv = 2"),
     ((Q, K[:, :0], V), {}, "[attention] k: expected Hkv heads that divide q's H = 4, got Hkv = 0"),
     (
-        (Q.bfloat16(), K, V),
+        (Q.int(), K, V),
         {},
-        "[attention] q: expected dtype float32 or float64 (half precision isn't there yet), "
-        "got bfloat16",
+        "[attention] q: expected dtype float32, bfloat16, float16 or float64, got int32",
     ),
     ((Q, K.double(), V), {}, "[attention] k: expected dtype float32, got float64"),
     ((Q.double(), K.double(), V), {}, "[attention] v: expected dtype float64, got float32"),
     ((Q, K.to("meta"), V), {}, "[attention] k: expected q's device cpu, got meta"),
-    ((Q, K, V), {"kind": "sum"}, "[attention] kind: expected 'dot', 'additive' or 'cosine', got 'sum'"),
+    ((Q.bfloat16(), K, V), {}, "[attention] k: expected dtype bfloat16, got float32"),
+    (
+        (Q, K, V),
+        {"kind": "sum"},
+        "[attention] kind: expected 'dot', 'additive', 'cosine' or 'none', got 'sum'",
+    ),
     (
         (Q, K, V),
         {"causal": "left"},
@@ -71,6 +75,15 @@ WRONG = [
         {"kv_lengths": torch.tensor([-1, 7])},
         "[attention] kv_lengths: expected lengths in [0, S = 7], got -1 at 0",
     ),
+    ((Q, K, V), {"window": (1,)}, "[attention] window: expected two integers >= -1, got [1]"),
+    ((Q, K, V), {"window": (-2, 0)}, "[attention] window: expected two integers >= -1, got [-2,0]"),
+    ((Q, K, V), {"top_k": 0}, "[attention] top_k: expected None or at least 1, got 0"),
+    ((Q, K, V), {"sinks": torch.zeros(2)}, "[attention] sinks: expected [H] = [4], got [2]"),
+    (
+        (Q, K, V),
+        {"sinks": torch.zeros(4).double()},
+        "[attention] sinks: expected dtype float32, got float64",
+    ),
 ]  # fmt: skip
 
 
@@ -81,22 +94,33 @@ def test_message(arguments, options, message):
     assert str(error.value) == message
 
 
+def index_outside(score, b, h, t, s):
+    return score + torch.zeros(5)[t + 1]
+
+
+def huge_integers(score, b, h, t, s):
+    return score + (t * 10_000_000) % 7
+
+
+@pytest.mark.parametrize("score_mod", [index_outside, huge_integers])
 @pytest.mark.parametrize(
-    ("name", "value"),
+    "call",
     [
-        ("score_mod", lambda score, b, h, t, s: score),
-        ("mask_mod", lambda b, h, t, s: t >= s),
-        ("window", (4, 0)),
-        ("sinks", torch.zeros(4)),
-        ("top_k", 3),
-        ("dropout_p", 0.1),
-        ("seed", 1),
-        ("kind", "none"),
+        lambda mod: heed.attention(Q, K, V, score_mod=mod),
+        lambda mod: heed.attention_weights(Q, K, score_mod=mod),
+        lambda mod: heed.attention_stats(Q, K, V, score_mod=mod),
     ],
 )
-def test_what_is_not_available_is_refused_by_name(name, value):
-    with pytest.raises(NotImplementedError, match=rf"^\[attention\] {name}\b.* not available$"):
-        heed.attention(*tensors(), **{name: value})
+def test_a_program_that_is_wrong_for_these_sizes(call, score_mod):
+    with pytest.raises(heed.ProgramError) as error:
+        call(score_mod)
+    assert str(error.value).startswith("[attention] program: ")
+    assert "\n" not in str(error.value)
+
+
+def test_a_tensor_is_no_scale():
+    with pytest.raises(TypeError, match=r"^\[attention\] scale: expected a number, got a tensor"):
+        heed.attention(Q, K, V, scale=torch.tensor(1.0))
 
 
 @pytest.mark.parametrize(

@@ -11,6 +11,8 @@ import heed
 
 ATTENTION = torch.ops.heed.attention.default
 BACKWARD = torch.ops.heed.attention_backward.default
+VARLEN = torch.ops.heed.varlen_attention.default
+STATS = torch.ops.heed.attention_stats.default
 WEIGHTS = torch.ops.heed.attention_weights.default
 
 SMALL = {"B": 2, "H": 2, "Hkv": 1, "T": 3, "S": 4, "D": 5, "Dv": 2}
@@ -25,21 +27,58 @@ CASES = [
     cases.Case("additive", kind="additive", **SMALL),
     cases.Case("additive_top_left_lengths", kind="additive", causal="top_left", lengths=(2, 4), **SMALL),
     cases.Case("additive_bottom_right", kind="additive", causal="bottom_right", **SMALL),
+    cases.Case("window_lengths", window=(1, 1), causal="bottom_right", lengths=(4, 2), **SMALL),
+    cases.Case("sinks", sinks=True, lengths=(0, 3), **SMALL),
+    cases.Case("additive_sinks", kind="additive", sinks=True, **SMALL),
+    cases.Case("top_k", top_k=2, sinks=True, **SMALL),
+    cases.Case("none", kind="none", causal="top_left", **SMALL),
 ]  # fmt: skip
 
 
-@pytest.mark.parametrize("case", CASES, ids=str)
-@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
-def test_attention_passes_opcheck(case, dtype):
-    inputs = cases.make(case).to(dtype, grad=True)
+COSINE = cases.Case("cosine", kind="cosine", **SMALL)
+
+
+SAME_GRAPH = ("dot_no_keys", "dot_scale", "additive_top_left_lengths", "additive_bottom_right")
+
+
+@pytest.mark.parametrize("case", [*CASES, COSINE], ids=str)
+def test_attention_passes_opcheck(case):
+    inputs = cases.make(case).to(torch.float32, grad=True)
     opcheck(ATTENTION, (inputs.q, inputs.k, inputs.v), inputs.options)
+
+
+def traced(dtype=torch.float32):
+    """Options with a program whose table gets a gradient."""
+    bias = torch.randn(2, 7, dtype=dtype, requires_grad=True)
+    program = heed.trace_program(lambda score, b, h, t, s: score + bias[h, t - s])
+    return {"program": program.text, "tables": program.tables}
+
+
+@pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float64])
+def test_attention_with_a_program_passes_opcheck(dtype):
+    inputs = cases.make(CASES[0]).to(dtype, grad=True)
+    opcheck(ATTENTION, (inputs.q, inputs.k, inputs.v), traced(dtype))
+
+
+def test_varlen_passes_opcheck():
+    q, k, v = (
+        torch.randn(n, heads, 4, requires_grad=True) for n, heads in ((6, 2), (7, 1), (7, 1))
+    )
+    lengths = torch.tensor([0, 2, 6]), torch.tensor([0, 4, 7])
+    opcheck(VARLEN, (q, k, v, *lengths), {"causal": "bottom_right", **traced()})
+
+
+def test_stats_pass_opcheck():
+    inputs = cases.make(CASES[0])
+    want = ["entropy", "max", "top:2", "column_sums", "diagonal:-1", "blocks:2"]
+    opcheck(STATS, (inputs.q, inputs.k, inputs.v), {"want": want, **inputs.options})
 
 
 @pytest.mark.parametrize("case", CASES, ids=str)
 def test_backward_passes_opcheck(case):
     inputs = cases.make(case)
     out, lse = ATTENTION(inputs.q, inputs.k, inputs.v, **inputs.options)
-    for d_lse in (None, torch.randn_like(lse)):
+    for d_lse in (None, torch.randn_like(lse)) if case.name == "dot" else (torch.randn_like(lse),):
         arguments = (inputs.q, inputs.k, inputs.v, out, lse, torch.randn_like(out), d_lse)
         opcheck(BACKWARD, arguments, inputs.options)
 
@@ -50,12 +89,13 @@ def test_weights_pass_opcheck(case):
     opcheck(WEIGHTS, (inputs.q, inputs.k), inputs.options)
 
 
-@pytest.mark.parametrize("case", CASES, ids=str)
+@pytest.mark.parametrize("case", [*CASES, COSINE], ids=str)
 def test_gradcheck_in_double(case):
     inputs = cases.make(case).to(torch.float64, grad=True)
 
-    def f(q, k, v, weight=None):
-        options = inputs.options if weight is None else inputs.options | {"weight": weight}
+    def f(q, k, v, *more):
+        names = [name for name in ("weight", "sinks") if name in inputs.options]
+        options = inputs.options | dict(zip(names, more, strict=True))
         out, lse = heed.attention(q, k, v, return_lse=True, **options)
         return out, lse[torch.isfinite(lse)]
 
@@ -91,8 +131,14 @@ def test_weights_carry_no_gradient():
     assert not heed.attention_weights(q, q).requires_grad
 
 
-@pytest.mark.parametrize("case", [*CASES, cases.Case("cosine", kind="cosine", **SMALL)], ids=str)
-@pytest.mark.parametrize("dynamic", [False, True])
+@pytest.mark.parametrize(
+    ("case", "dynamic"),
+    [
+        *((case, True) for case in [*CASES, COSINE] if case.name not in SAME_GRAPH),
+        *((case, False) for case in CASES[:2]),
+    ],
+    ids=str,
+)
 def test_compiles_whole_with_gradients(case, dynamic):
     torch._dynamo.reset()
     inputs = cases.make(case)
@@ -104,7 +150,10 @@ def test_compiles_whole_with_gradients(case, dynamic):
     def outcome(f):
         leaves = inputs.to(torch.float32, grad=True)
         loss, out, lse = f(leaves)
-        return [out, lse, *torch.autograd.grad(loss, leaves.differentiable())]
+        gradients = torch.autograd.grad(
+            loss, leaves.differentiable(), allow_unused=True, materialize_grads=True
+        )
+        return [out, lse, *gradients]
 
     compiled = torch.compile(step, fullgraph=True, backend="aot_eager", dynamic=dynamic)
     for own, expected in zip(outcome(compiled), outcome(step), strict=True):
@@ -124,6 +173,39 @@ def test_compiled_code_takes_another_length_without_compiling_again():
     with torch.compiler.set_stance("fail_on_recompile"):
         check(6, 11)
         check(33, 70)
+
+
+def test_dropout_compiles_whole():
+    torch._dynamo.reset()
+
+    def step(q, seed):
+        return heed.attention(q, q, q, dropout_p=0.4, seed=seed)
+
+    q = torch.randn(1, 2, 20, 8)
+    compiled = torch.compile(step, fullgraph=True, backend="aot_eager")
+    assert torch.equal(compiled(q, 3), step(q, 3))
+    drawn = [compiled(q, None) for _ in range(2)]
+    assert not torch.equal(*drawn)
+    torch.manual_seed(1)
+    first = compiled(q, None)
+    torch.manual_seed(1)
+    assert torch.equal(first, compiled(q, None))
+
+
+def test_a_mod_compiles_around_its_trace():
+    torch._dynamo.reset()
+    bias = torch.randn(2, 9, requires_grad=True)
+    q = torch.randn(1, 2, 5, 8, requires_grad=True)
+
+    def step(q):
+        mod = lambda score, b, h, t, s: score * 2 + bias[h, t - s]  # noqa: E731
+        return heed.attention(q.sin(), q, q, score_mod=mod).cos()
+
+    compiled = torch.compile(step, backend="aot_eager")
+    torch.testing.assert_close(compiled(q), step(q))
+    ours = torch.autograd.grad(compiled(q).sum(), (q, bias))
+    for own, expected in zip(ours, torch.autograd.grad(step(q).sum(), (q, bias)), strict=True):
+        torch.testing.assert_close(own, expected)
 
 
 class SelfAttention(torch.nn.Module):
