@@ -31,12 +31,13 @@ template <class E>
   return true;
 }
 
-// Each task owns some queries of a head.
+// Each task owns some queries of a head. Elements with at most `decoded` queries are done already.
 template <class E>
 class Forward {
  public:
   Forward(const KernelSet& set, const AttentionInputs<E>& inputs,
-          const AttentionOutputs<E>& outputs, const Thresholds& thresholds, Executor& executor)
+          const AttentionOutputs<E>& outputs, const Thresholds& thresholds, int64_t decoded,
+          Executor& executor)
       : set_(set),
         inputs_(inputs),
         outputs_(outputs),
@@ -47,7 +48,8 @@ class Forward {
     for (int64_t b = 0; b < inputs.shape.B; ++b) {
       const HeadInputs head = head_inputs(inputs, b, 0);
       const int64_t queries = set.forward_queries(head);
-      elements_.push_back({tasks, queries, (head.T + queries - 1) / queries});
+      const int64_t tiles = head.T <= decoded ? 0 : (head.T + queries - 1) / queries;
+      elements_.push_back({tasks, queries, tiles});
       tasks += inputs.shape.H * elements_.back().tiles;
       floats_ = std::max(floats_, set.forward_floats(head, outputs.statistics.top));
     }
@@ -103,9 +105,10 @@ bool run_forward(const KernelSet& set, const AttentionInputs<E>& inputs,
                  const AttentionOutputs<E>& outputs, Executor& executor) {
   const Shape& shape = inputs.shape;
   if (shape.B * shape.H * shape.T == 0) return true;
-  if (run_decode(set, inputs, outputs, executor)) return true;
+  const int64_t decoded = decoded_queries(set, inputs, outputs);
+  if (decoded > 0 && !run_decode(set, inputs, outputs, executor)) return false;
   const Thresholds thresholds(set, inputs, executor);
-  return Forward<E>(set, inputs, outputs, thresholds, executor).run();
+  return Forward<E>(set, inputs, outputs, thresholds, decoded, executor).run();
 }
 
 }  // namespace

@@ -16,11 +16,9 @@ namespace {
 constexpr int64_t kChunkKeys = 1024;
 
 template <class E>
-bool decodes(const AttentionInputs<E>& inputs, const AttentionOutputs<E>& outputs,
-             int64_t queries) {
-  // More queries fill a tile's lanes; without a product there are no heads' keys to share, and tanh
-  // costs more than reading.
-  if (inputs.shape.T > queries || score_of(inputs) != Score::kDot) return false;
+bool decodes(const AttentionInputs<E>& inputs, const AttentionOutputs<E>& outputs) {
+  // Without a product there are no heads' keys to share, and tanh costs more than reading.
+  if (score_of(inputs) != Score::kDot) return false;
   // Row by row results are left to the row kernels, which see all of a row's keys in one call.
   if (outputs.weights || outputs.statistics.top > 0 || inputs.top_k > 0) return false;
   return outputs.out && inputs.shape.D > 0;
@@ -36,21 +34,39 @@ class Decode {
         outputs_(outputs),
         executor_(executor),
         shape_(inputs.shape),
-        widest_(widest_head(inputs)),
+        elements_(elements_of(inputs, set.decode_queries)),
+        widest_(widest_of(inputs, elements_)),
         unit_heads_(std::min(shape_.group(), set.decode_heads(widest_))),
         parts_((shape_.group() + unit_heads_ - 1) / unit_heads_),
-        units_(shape_.B * shape_.Hkv * parts_),
+        units_(static_cast<int64_t>(elements_.size()) * shape_.Hkv * parts_),
         chunks_(std::max<int64_t>(1, (shape_.S + kChunkKeys - 1) / kChunkKeys)),
-        state_floats_(unit_heads_ * shape_.T * set.decode_state_floats(widest_)),
+        state_floats_(unit_heads_ * widest_.T * set.decode_state_floats(widest_)),
         threads_(executor.threads()) {}
 
   // False: no memory.
   bool run() {
+    if (units_ == 0) return true;
     const int threads = executor_.threads();
     return threads > 1 && chunks_ > 1 && units_ < 4 * threads ? run_split() : run_whole();
   }
 
  private:
+  // Each by its own length, whatever the others' in the pack.
+  static std::vector<int64_t> elements_of(const AttentionInputs<E>& inputs, int64_t queries) {
+    std::vector<int64_t> elements;
+    for (int64_t b = 0; b < inputs.shape.B; ++b) {
+      if (lengths_of(inputs, b).T <= queries) elements.push_back(b);
+    }
+    return elements;
+  }
+  static HeadInputs widest_of(const AttentionInputs<E>& inputs,
+                              const std::vector<int64_t>& elements) {
+    HeadInputs widest = widest_head(inputs);
+    widest.T = 0;
+    for (int64_t b : elements) widest.T = std::max(widest.T, lengths_of(inputs, b).T);
+    return widest;
+  }
+
   // What a thread keeps between its tasks.
   struct Thread {
     std::vector<HeadInputs> heads;  // of the unit
@@ -107,7 +123,7 @@ class Decode {
     const int64_t count = std::min(unit_heads_, group - first);
     own.heads.clear();
     for (int64_t i = 0; i < count; ++i) {
-      own.heads.push_back(head_inputs(inputs_, unit / parts_ / shape_.Hkv, h + i));
+      own.heads.push_back(head_inputs(inputs_, elements_[unit / parts_ / shape_.Hkv], h + i));
     }
     return own;
   }
@@ -158,6 +174,7 @@ class Decode {
   const AttentionOutputs<E>& outputs_;
   Executor& executor_;
   const Shape& shape_;
+  const std::vector<int64_t> elements_;
   const HeadInputs widest_;
   const int64_t unit_heads_, parts_;  // heads of a unit, units of a key head
   const int64_t units_, chunks_, state_floats_;
@@ -167,17 +184,25 @@ class Decode {
 }  // namespace
 
 template <class E>
-bool run_decode(const KernelSet& set, const AttentionInputs<E>& inputs,
-                const AttentionOutputs<E>& outputs, Executor& executor) {
-  return decodes(inputs, outputs, set.decode_queries) &&
-         Decode<E>(set, inputs, outputs, executor).run();
+int64_t decoded_queries(const KernelSet& set, const AttentionInputs<E>& inputs,
+                        const AttentionOutputs<E>& outputs) {
+  return decodes(inputs, outputs) ? set.decode_queries : 0;
 }
 
-template bool run_decode(const KernelSet&, const AttentionInputs<float>&,
-                         const AttentionOutputs<float>&, Executor&);
-template bool run_decode(const KernelSet&, const AttentionInputs<BFloat16>&,
-                         const AttentionOutputs<BFloat16>&, Executor&);
-template bool run_decode(const KernelSet&, const AttentionInputs<Float16>&,
-                         const AttentionOutputs<Float16>&, Executor&);
+template <class E>
+bool run_decode(const KernelSet& set, const AttentionInputs<E>& inputs,
+                const AttentionOutputs<E>& outputs, Executor& executor) {
+  return Decode<E>(set, inputs, outputs, executor).run();
+}
+
+#define HEED_DEFINE(E)                                                          \
+  template int64_t decoded_queries(const KernelSet&, const AttentionInputs<E>&, \
+                                   const AttentionOutputs<E>&);                 \
+  template bool run_decode(const KernelSet&, const AttentionInputs<E>&,         \
+                           const AttentionOutputs<E>&, Executor&);
+HEED_DEFINE(float)
+HEED_DEFINE(BFloat16)
+HEED_DEFINE(Float16)
+#undef HEED_DEFINE
 
 }  // namespace heed

@@ -7,16 +7,15 @@
 
 namespace heed {
 
-// False: not a case for it (see decode.cpp), or no memory; nothing has been written then.
+// Elements with no more queries than this are run_decode's; 0: none are (see decode.cpp). A row's
+// bits depend on its own element only.
+template <class E>
+int64_t decoded_queries(const KernelSet& set, const AttentionInputs<E>& inputs,
+                        const AttentionOutputs<E>& outputs);
+
+// False: no memory; nothing has been written then.
 template <class E>
 bool run_decode(const KernelSet& set, const AttentionInputs<E>& inputs,
                 const AttentionOutputs<E>& outputs, Executor& executor);
-
-extern template bool run_decode(const KernelSet&, const AttentionInputs<float>&,
-                                const AttentionOutputs<float>&, Executor&);
-extern template bool run_decode(const KernelSet&, const AttentionInputs<BFloat16>&,
-                                const AttentionOutputs<BFloat16>&, Executor&);
-extern template bool run_decode(const KernelSet&, const AttentionInputs<Float16>&,
-                                const AttentionOutputs<Float16>&, Executor&);
 
 }  // namespace heed

@@ -1,8 +1,6 @@
 // From the operators' arguments to the core's: copies only where rows are not contiguous.
 #include "heed/ops/operands.h"
 
-#include <ATen/TensorOperators.h>
-#include <ATen/ops/linalg_vector_norm.h>
 #include <ATen/ops/randint.h>
 
 #include <algorithm>
@@ -10,19 +8,13 @@
 #include <utility>
 
 #include "heed/core/band.h"
+#include "heed/ops/unit_rows.h"
 
 namespace heed {
 namespace {
 
 using at::Tensor;
 using operators::Inputs;
-
-// x / max(|x|, 1e-12) of each row, reduced and divided in float32 at least.
-Tensor unit_rows(const Tensor& x) {
-  const at::ScalarType real = real_type(x);
-  const Tensor norm = at::linalg_vector_norm(x, 2, {-1}, /*keepdim=*/true, real);
-  return (x / norm.clamp_min(1e-12)).to(x.scalar_type());
-}
 
 int64_t longest(const Tensor& offsets) {
   const int64_t* values = offsets.const_data_ptr<int64_t>();

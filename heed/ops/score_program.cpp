@@ -4,6 +4,7 @@
 #include <c10/core/ScalarType.h>
 #include <c10/util/Exception.h>
 
+#include <string>
 #include <utility>
 
 namespace heed {
@@ -73,7 +74,7 @@ std::unique_ptr<const program::BoundProgram> bind(const TensorProgram& program,
     return std::make_unique<const program::BoundProgram>(program::parse(program.text),
                                                          std::move(views), sizes);
   } catch (const ProgramError& error) {
-    TORCH_CHECK(false, "[attention] program: ", error.what());
+    C10_THROW_ERROR(Error, std::string("[attention] program: ") + error.what());
   }
 }
 

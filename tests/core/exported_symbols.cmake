@@ -4,7 +4,7 @@
 string(REPLACE "," ";" objects "${OBJECTS}")
 set(checked 0)
 foreach(object IN LISTS objects)
-  if(NOT object MATCHES "kernels_v|weak_symbol")
+  if(NOT object MATCHES "(kernels|linear)_v|weak_symbol")
     continue()
   endif()
   execute_process(COMMAND "${NM}" --extern-only --defined-only --demangle "${object}"

@@ -32,7 +32,9 @@ double distance(const std::vector<double>& x, const std::vector<double>& y) {
 
 // Half a unit of the last place, relative.
 template <class E>
-constexpr double kRounding = std::is_same_v<E, BFloat16> ? 0x1p-8 : 0x1p-11;
+constexpr double kRounding = std::is_same_v<E, BFloat16>  ? 0x1p-8
+                             : std::is_same_v<E, Float16> ? 0x1p-11
+                                                          : 0x1p-24;
 
 }  // namespace
 
@@ -42,14 +44,12 @@ Oracle::Oracle(const Case& c) : want_(c) {
   severity_ = std::max(1.0, largest(want_.max.values()) / 4);
   const std::vector<Result> wanted = want_.results();
   with_element(c, [&]<class E>(E) {
-    if constexpr (!std::is_same_v<E, float>) {
-      for (const PlainResult& plain : plain_solution(Problem<E>(c), want_)) {
-        const auto same = [&](const Result& result) { return result.name == plain.name; };
-        const auto result = std::find_if(wanted.begin(), wanted.end(), same);
-        if (result == wanted.end()) continue;
-        half_[plain.name] =
-            2 * distance(plain.values, result->values) + kRounding<E> * plain.magnitude;
-      }
+    for (const PlainResult& plain : plain_solution(Problem<E>(c), want_)) {
+      const auto same = [&](const Result& result) { return result.name == plain.name; };
+      const auto result = std::find_if(wanted.begin(), wanted.end(), same);
+      if (result == wanted.end()) continue;
+      rounding_[plain.name] =
+          2 * distance(plain.values, result->values) + kRounding<E> * plain.magnitude;
     }
   });
 }
@@ -62,8 +62,9 @@ double Oracle::allowed(const Result& want) const {
   const bool shared =
       want.name == "d_weight" || want.name == "d_sinks" || want.name.starts_with("d_table");
   const double relative = severity_ * (shared ? 13e-6 : 3e-6);
-  const auto half = half_.find(want.name);
-  return relative * std::max(1.0, largest(want.values)) + (half == half_.end() ? 0 : half->second);
+  const auto rounding = rounding_.find(want.name);
+  return relative * std::max(1.0, largest(want.values)) +
+         (rounding == rounding_.end() ? 0 : rounding->second);
 }
 
 template <class E>

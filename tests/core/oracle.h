@@ -1,8 +1,8 @@
 // What a solution is compared with: the reference in double on the same numbers, and how far from
 // it rounding may lead.
 //
-// For float: a few units of float rounding. For bf16 and fp16: twice the error of a plain
-// computation in the same type, and the rounding of one more result.
+// A few units of float rounding, twice the error of a plain computation in the same type, and the
+// rounding of one more such result.
 #pragma once
 
 #include <map>
@@ -28,8 +28,8 @@ class Oracle {
   std::string top_complaints(const Problem<E>& got) const;
 
   Problem<double> want_;
-  double severity_ = 1;                 // of the scores: the error of a softmax grows with them
-  std::map<std::string, double> half_;  // what half types may add, by the result's name
+  double severity_ = 1;                     // of the scores: the error of a softmax grows with them
+  std::map<std::string, double> rounding_;  // of the case's type, by the result's name
 };
 
 }  // namespace heed::testing

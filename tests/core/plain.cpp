@@ -212,6 +212,7 @@ std::vector<PlainResult> plain_solution(const Problem<E>& problem, const Problem
   return Plain<E>(problem, want).solve();
 }
 
+template std::vector<PlainResult> plain_solution(const Problem<float>&, const Problem<double>&);
 template std::vector<PlainResult> plain_solution(const Problem<BFloat16>&, const Problem<double>&);
 template std::vector<PlainResult> plain_solution(const Problem<Float16>&, const Problem<double>&);
 

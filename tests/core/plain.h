@@ -1,5 +1,5 @@
-// Attention as a framework computes it in a half type, one operation after the other: scores and
-// sums in float, but probabilities, their gradients and results rounded to the type in between.
+// Attention as a framework computes it, one operation after the other: scores and sums in float,
+// but probabilities, their gradients and results rounded to the type in between.
 #pragma once
 
 #include <string>
@@ -17,7 +17,7 @@ struct PlainResult {
   double magnitude;
 };
 
-// Of those results that half types reach; the softmax itself is `want`'s.
+// Of the results in the problem's type and of the gradients; the softmax itself is `want`'s.
 template <class E>
 std::vector<PlainResult> plain_solution(const Problem<E>& problem, const Problem<double>& want);
 

@@ -64,6 +64,10 @@ std::vector<Case> mechanisms() {
        [](Tables& x) {
          return ScoreProgram(score() + x.floats({T}).at({s() - t() - 1}), s() <= t());
        }},
+      {"heads from the end",
+       [](Tables& x) {
+         return of(score() + x.floats({H, S}).at({h() - H, s()}));
+       }},
       {"buckets",
        [](Tables& x) {
          const Expression bucket = x.integers({T + S}, 0, 15)[abs(t() - s())];
@@ -528,6 +532,32 @@ TEST(ProgramKernels, TablesAreOfAnyType) {
   for (const Case& test : mechanisms()) {
     check(test, {.seed = 15, .layout = Layout::kEndsAtPage, .as_double = true});
   }
+}
+
+// Its offsets do not fit 32 bits; most of its memory is never touched.
+TEST(ProgramKernels, TablesMayBeFarApart) {
+  constexpr int64_t kStride = int64_t{1} << 31, kSize = kStride + 41;
+  void* memory = mmap(nullptr, kSize, PROT_READ | PROT_WRITE,
+                      MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
+  ASSERT_NE(memory, MAP_FAILED);
+  bool* bits = static_cast<bool*>(memory);
+  for (int64_t i = 0; i < 41; ++i) {
+    bits[i] = i % 3 == 0;
+    bits[kStride + i] = i % 5 == 0;
+  }
+  const Table far(TableView{memory, Element::kBool, {2, 41}, {kStride, 1}});
+  check({"guarded",
+         [&](Tables&) {
+           const Expression near = abs(t() - s()) <= 20;
+           return ScoreProgram(score() + where(far.at({t() % 2, t() - s() + 20}), 1.0, 2.0), near);
+         }},
+        {});
+  check({"plain",
+         [&](Tables&) {
+           return of(score() + where(far.at({1 - s() % 2, (t() + s()) % 41}), 1.0, 2.0));
+         }},
+        {});
+  munmap(memory, kSize);
 }
 
 // One row of dots.

@@ -14,10 +14,11 @@ struct Integer {
   Expression value;
   int64_t low, high;
 };
-// A float of about this size at most: rounding grows with it.
+// A float, about how large it gets, and how fast it moves with dot and with tables of floats:
+// rounding, of values and of gradients, grows with both.
 struct Number {
   Expression value;
-  double size;
+  double size, slope;
 };
 
 class Grammar {
@@ -26,7 +27,7 @@ class Grammar {
       : shape_(shape), tables_(tables), kinks_(kinks), random_(seed) {}
 
   ScoreProgram program() {
-    Expression score = moderate(number(1 + below(4)), 8).value;
+    Expression score = moderate(number(1 + below(4)), 6).value;
     // Programs that never read dot are rare, but there are some.
     if (below(8) != 0) score = program::score() + score;
     const Expression condition = mask(below(3));
@@ -45,12 +46,14 @@ class Grammar {
   int64_t below(int64_t n) { return static_cast<int64_t>(random_() % n); }
   double constant() { return static_cast<double>(below(17) - 8) / 4; }
 
+  // Not larger than `most`, nor faster.
   Number moderate(const Number& x, double most) {
-    if (x.size <= most) return x;
-    if (below(2) == 0) return {4 * program::tanh(x.value / 4), 4};
+    if (x.size <= most && x.slope <= most) return x;
+    Number y = x;
+    if (y.size > 4 && below(2) == 0) y = {4 * program::tanh(y.value / 4), 4, y.slope};
     double factor = 1;
-    while (x.size * factor > most) factor /= 2;
-    return {x.value * factor, x.size * factor};
+    while (std::max(y.size, y.slope) * factor > most) factor /= 2;
+    return {y.value * factor, y.size * factor, y.slope * factor};
   }
 
   // ---- Integers.
@@ -161,45 +164,46 @@ class Grammar {
     const Integer x = integer(below(2)), y = integer(0);
     switch (below(6)) {
       case 0:
-        return {program::score(), 4};
+        return {program::score(), 4, 1};
       case 1: {
         const double c = constant();
-        return {c, std::abs(c)};
+        return {c, std::abs(c), 0};
       }
       case 2:
-        return {tables_.floats({}).value(), 3};
+        return {tables_.floats({}).value(), 3, 1};
       case 3: {
         const Table table = tables_.floats({extent(x), extent(y)});
-        return {table.at({index(x), index(y)}), 3};
+        return {table.at({index(x), index(y)}), 3, 1};
       }
       case 4:
         return {program::to_float(x.value) / 16,
-                static_cast<double>(std::max(std::abs(x.low), std::abs(x.high))) / 16};
+                static_cast<double>(std::max(std::abs(x.low), std::abs(x.high))) / 16, 0};
       default:
-        return {tables_.floats({extent(x)})[index(x)], 3};
+        return {tables_.floats({extent(x)})[index(x)], 3, 1};
     }
   }
 
   Number number(int64_t depth) {
     if (depth == 0) return leaf();
-    const Number x = moderate(number(depth - 1), 16);
+    const Number x = moderate(number(depth - 1), 8);
     if (below(2) == 0) return smooth(x);
-    const Number y = moderate(number(below(depth)), 16);
+    const Number y = moderate(number(below(depth)), 8);
+    const double size = std::max(x.size, y.size), slope = std::max(x.slope, y.slope);
     switch (below(kinks_ ? 7 : 5)) {
       case 0:
-        return {x.value + y.value, x.size + y.size};
+        return {x.value + y.value, x.size + y.size, x.slope + y.slope};
       case 1:
-        return {x.value - y.value, x.size + y.size};
+        return {x.value - y.value, x.size + y.size, x.slope + y.slope};
       case 2:
-        return {x.value * y.value, x.size * y.size};
+        return {x.value * y.value, x.size * y.size, x.slope * y.size + x.size * y.slope};
       case 3:
-        return {x.value / (1 + y.value * y.value), x.size};
+        return {x.value / (1 + y.value * y.value), x.size, x.slope + x.size * y.slope};
       case 4:
-        return {program::where(mask(0), x.value, y.value), std::max(x.size, y.size)};
+        return {program::where(mask(0), x.value, y.value), size, slope};
       case 5:
-        return {program::min(x.value, y.value), std::max(x.size, y.size)};
+        return {program::min(x.value, y.value), size, slope};
       default:
-        return {program::max(x.value, y.value), std::max(x.size, y.size)};
+        return {program::max(x.value, y.value), size, slope};
     }
   }
 
@@ -207,23 +211,24 @@ class Grammar {
     const Expression square = x.value * x.value;
     switch (below(kinks_ ? 9 : 8)) {
       case 0:
-        return {-x.value, x.size};
+        return {-x.value, x.size, x.slope};
       case 1:
-        return {program::tanh(x.value), 1};
+        return {program::tanh(x.value), 1, x.slope};
       case 2:
-        return {program::sigmoid(x.value), 1};
+        return {program::sigmoid(x.value), 1, x.slope};
       case 3:
-        return {program::exp(program::tanh(x.value)), 3};
+        return {program::exp(program::tanh(x.value)), 3, 3 * x.slope};
       case 4:
-        return {program::log(1 + square), 2 * std::log(1 + x.size)};
+        return {program::log(1 + square), 2 * std::log(1 + x.size), x.slope};
       case 5:
-        return {program::sqrt(0.5 + square), 1 + x.size};
+        return {program::sqrt(0.5 + square), 1 + x.size, x.slope};
       case 6:
-        return {program::pow(0.25 + square, 0.75), std::pow(1 + x.size, 1.5)};
+        return {program::pow(0.25 + square, 0.75), std::pow(1 + x.size, 1.5),
+                1.5 * std::sqrt(1 + x.size) * x.slope};
       case 7:
-        return moderate({program::pow(x.value, 2), x.size * x.size}, 16);
+        return {program::pow(x.value, 2), x.size * x.size, 2 * x.size * x.slope};
       default:
-        return {program::abs(x.value), x.size};
+        return {program::abs(x.value), x.size, x.slope};
     }
   }
 

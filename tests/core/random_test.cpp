@@ -17,7 +17,7 @@ namespace heed::testing {
 namespace {
 
 // More pairs than that and the reference takes too long.
-constexpr int64_t kMostPairs = 12000;
+constexpr int64_t kMostPairs = 7000;
 
 class Draw {
  public:
@@ -79,7 +79,7 @@ Case random_case(unsigned seed) {
 
 std::string program_of(const Case& c) {
   const Problem<float> problem(c);
-  return problem.has_program() ? problem.score_program().program->str() : "";
+  return problem.has_program() ? problem.score_program().program->str() + "\n" : "";
 }
 
 // Rows whose k-th and next scores differ, but by less than rounding: either answer is right.

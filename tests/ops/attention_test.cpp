@@ -255,6 +255,18 @@ TEST(AttentionGradient, GoesThroughTheNormsOfCosine) {
   }
 }
 
+TEST(AttentionGradient, OfCosineIsNotReachedByAMaskedNan) {
+  const Tensor q = leaf({1, 1, 3, 4}), keys = random({1, 1, 5, 4}, at::kDouble);
+  const auto d_k = [&](double masked) {
+    Tensor k = keys.clone();
+    k.slice(2, 3).fill_(masked);
+    k.requires_grad_();
+    const Tensor lengths = at::tensor({3}, at::kLong);
+    return gradients(attention(q, k, keys, {.cosine = true, .kv_lengths = lengths}).sum(), {k})[0];
+  };
+  EXPECT_TRUE(at::equal(d_k(std::numeric_limits<double>::quiet_NaN()), d_k(1.0)));
+}
+
 TEST(AttentionGradient, IsNotRecordedWhereNoneIsAsked) {
   Inputs in;
   EXPECT_FALSE(attention(in.q, in.k, in.v).requires_grad());

@@ -107,6 +107,21 @@ TEST(ScoreProgram, AMaskHides) {
   EXPECT_TRUE(at::equal(p.gt(0), allowed.expand({B, H, T, S})));
 }
 
+TEST(ScoreProgram, ATableNeedsToReachNoFartherThanTheBand) {
+  const Inputs in;
+  const Tensor biases = random({3}, at::kDouble);  // of t - s = 0, 1, 2
+  const auto bias = table(biases);
+  AttentionOptions options{.program = ScoreProgram(score() + bias[t() - s()])};
+  options.causal = Causal::kTopLeft;
+  options.window.left = 2;
+  const Tensor outside = distance().lt(0).logical_or(distance().gt(2));
+  const Tensor scores = in.dot() + biases.index({distance().clamp(0, 2).to(at::kLong)});
+  EXPECT_TRUE(at::allclose(attention(in.q, in.k, in.v, options),
+                           in.expected(scores.masked_fill(outside, -1e30)), 1e-10, 1e-10));
+  options.window.left = 3;
+  EXPECT_NE(error_of([&] { attention(in.q, in.k, in.v, options); }), "no error");
+}
+
 TEST(ScoreProgram, ATableLivesAsLongAsItsExpression) {
   const Inputs in;
   AttentionOptions options;

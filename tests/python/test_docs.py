@@ -1,12 +1,17 @@
-"""The Markdown quotes only what exists, and the checker that says so can fail."""
+"""The Markdown quotes only what exists, the checker that says so can fail, and its code runs."""
 
+import contextlib
 import importlib.util
+import io
 import re
 import subprocess
 import sys
 from pathlib import Path
 
 import pytest
+import torch
+
+import heed
 
 ROOT = Path(__file__).resolve().parents[2]
 spec = importlib.util.spec_from_file_location("check_docs", ROOT / "scripts/check_docs.py")
@@ -119,3 +124,71 @@ def test_the_readme_is_short_and_its_python_runs():
     assert len(text.splitlines()) < 150
     for code in re.findall(r"```python\n(.*?)```", text, re.DOTALL):
         subprocess.run([sys.executable, "-c", code], cwd=ROOT, check=True, timeout=120)
+
+
+# The page of score programs: its Python runs, its C++ is the example's, and both are the program
+# that is printed below them. What the C++ prints is compared in tests/consumer/run.cmake.
+
+PAGE = ROOT / "docs/score-programs.md"
+BLOCK = re.compile(r"^```(\w+)\n(.*?)^```$", re.MULTILINE | re.DOTALL)
+
+
+def page_sections():
+    """{heading: [(language, text), ...]} of the page's fenced blocks, in order."""
+    parts = re.split(r"^##+ (.*)$", PAGE.read_text(encoding="utf-8"), flags=re.MULTILINE)
+    return {
+        heading: BLOCK.findall(text)
+        for heading, text in zip(["", *parts[1::2]], parts[::2], strict=True)
+    }
+
+
+@pytest.fixture
+def last_call(monkeypatch):
+    """What heed.attention was last given and what it gave."""
+    attention, seen = heed.attention, {}
+
+    def spy(*tensors, **options):
+        seen.update(tensors=tensors, options=options, out=attention(*tensors, **options))
+        return seen["out"]
+
+    monkeypatch.setattr(heed, "attention", spy)
+    return seen
+
+
+def again_by_text(call, text):
+    """The last call, its program given as text."""
+    options = dict(call["options"])
+    mods = [options.pop(name, None) for name in ("score_mod", "mask_mod")]
+    tables = heed.trace_program(*mods).tables
+    return torch.ops.heed.attention(*call["tensors"], program=text, tables=tables, **options)[0]
+
+
+def test_the_page_of_score_programs_says_what_its_python_does(last_call):
+    names = {}
+    programs = 0
+    for heading, blocks in page_sections().items():
+        for i, (language, code) in enumerate(blocks):
+            before = blocks[i - 1][0] if i > 0 else ""
+            after = blocks[i + 1] if i + 1 < len(blocks) else ("", "")
+            if language == "python":
+                printed = io.StringIO()
+                with contextlib.redirect_stdout(printed):
+                    exec(compile(code, "mods.py", "exec"), names)
+                shown = after[1] if after[0] == "text" else ""
+                assert printed.getvalue().strip() == shown.strip(), heading
+            elif language == "text" and before == "cpp" and blocks[0][0] == "python":
+                assert torch.equal(last_call["out"], again_by_text(last_call, code)), heading
+                programs += 1
+    assert programs == 10
+    assert names["slope"].grad.abs().min() > 0
+
+
+def test_cpp_in_documents_is_quoted_from_examples():
+    examples = [path.read_text(encoding="utf-8") for path in ROOT.glob("examples/*.cpp")]
+    quoted = 0
+    for document in [*ROOT.glob("*.md"), *ROOT.glob("docs/**/*.md")]:
+        for language, code in BLOCK.findall(document.read_text(encoding="utf-8")):
+            if language == "cpp":
+                assert any(code in example for example in examples), code
+                quoted += 1
+    assert quoted > 10

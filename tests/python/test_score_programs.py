@@ -169,6 +169,17 @@ def test_same_bits_for_any_thread_count(name):
             assert torch.equal(own, expected), f"{threads} threads"
 
 
+@pytest.mark.parametrize("name", ["relative_bias", "transformer_xl", "documents", "alibi"])
+def test_same_bits_whatever_was_in_memory(name):
+    leaves, run = made(BY_NAME[name], Sizes(2, 2, 9, 8), 4, 2, torch.float32)
+    expected = run(heed.attention, leaves)
+    kept = []
+    for repeat in range(400):
+        kept.append(torch.full((37 * (repeat % 90) + 1,), [1e9, -1e9, torch.nan][repeat % 3]))
+        del kept[: len(kept) - repeat % 20]
+        assert torch.equal(run(heed.attention, [x.clone() for x in leaves]), expected)
+
+
 @pytest.mark.parametrize("name", ["documents", "key_padding", "causal_by_infinity"])
 def test_nan_at_keys_that_a_program_masks_leaks_nowhere(name):
     leaves, run = made(BY_NAME[name], Sizes(2, 1, 8, 12), 4, 1, torch.float32)

@@ -120,6 +120,7 @@ TEXTS = [
     (lambda x, b, h, t, s: x * ((s < t) & ~(t == 2)), "x0 = s < t; x1 = t == 2; x2 = ~x1; x3 = x0 & x2; x4 = int(x3); x5 = dot * x4; score = x5"),
     (lambda x, b, h, t, s: x * torch.logical_or(s, t < 1), "x0 = t < 1; x1 = bool(s); x2 = x1 | x0; x3 = int(x2); x4 = dot * x3; score = x4"),
     (lambda x, b, h, t, s: x * ((s < t) ^ (t < 1)), "x0 = s < t; x1 = t < 1; x2 = int(x0); x3 = int(x1); x4 = x2 != x3; x5 = int(x4); x6 = dot * x5; score = x6"),
+    (lambda x, b, h, t, s: (s < t) * (t < 1) + (s == t), "x0 = s < t; x1 = t < 1; x2 = x0 & x1; x3 = s == t; x4 = x2 | x3; x5 = float(x4); score = x5"),
     (lambda x, b, h, t, s: x * (t & 3), "x0 = t % 4; x1 = dot * x0; score = x1"),
     # What the result doesn't need is not there.
     (lambda x, b, h, t, s: (x.exp() + SLOPE[h], x + 1)[1], "x0 = dot + 1; score = x0"),
@@ -154,6 +155,13 @@ def test_tables_are_declared_and_numbered_by_first_use():
         "table1: bool[1]",
         "table2: int[2]",
         "table3: float[0]",
+    ]
+    used = [line for line in program.text.split("\n") if " = table" in line]
+    assert used == [
+        "x0 = table0[h, s]",
+        "x1 = table1[s]",
+        "x2 = table2[b, t]",
+        "x3 = table3[]",
     ]
     for table, tensor in zip(program.tables, (BIAS, SEEN, DOC, NUMBER), strict=True):
         assert table is tensor
@@ -193,6 +201,14 @@ def test_mask_of_a_number_is_whether_it_is_not_zero():
     )
     assert heed.trace_program(None, lambda b, h, t, s: False).text == "mask = false\n"
     assert heed.trace_program(None, lambda b, h, t, s: SEEN[0]).text.endswith("mask = x0\n")
+
+
+def test_masks_combined_by_torchs_own_helpers():
+    from torch.nn.attention.flex_attention import and_masks, noop_mask
+
+    both = and_masks(lambda b, h, t, s: s <= t, lambda b, h, t, s: t - s < 5)
+    assert "x0 = s <= t\nx1 = true & x0\n" in heed.trace_program(None, both).text
+    assert heed.trace_program(None, noop_mask).text == ""
 
 
 def test_a_value_does_not_change_the_structure():

@@ -1,3 +1,4 @@
+// Passes over the values, each on what the one before left.
 #include "heed/core/program/fuse.h"
 
 #include <algorithm>
@@ -237,32 +238,6 @@ void Fusion::fuse_weights() {
 }
 
 }  // namespace
-
-std::vector<int> order_of(const Values& values) {
-  enum Mark : char { kNew, kOpen, kDone };
-  std::vector<Mark> marks(values.size(), kNew);
-  std::fill_n(marks.begin(), kFirstFreeSlot, kDone);
-  std::vector<int> order, open;
-  for (int sink : values.sinks) {
-    open.push_back(sink);
-    while (!open.empty()) {
-      const int i = open.back();
-      if (marks[i] == kNew) {
-        marks[i] = kOpen;
-        const size_t first = open.size();
-        values.for_each_read(values.items[i], [&](int arg) {
-          if (marks[arg] == kNew) open.push_back(arg);
-        });
-        std::reverse(open.begin() + first, open.end());
-        continue;
-      }
-      open.pop_back();
-      if (marks[i] == kOpen) order.push_back(i);
-      marks[i] = kDone;
-    }
-  }
-  return order;
-}
 
 void fuse(Values& values) {
   Fusion fusion(values);

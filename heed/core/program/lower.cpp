@@ -1,3 +1,4 @@
+// Lowers nodes in the graph's order.
 #include "heed/core/program/lower.h"
 
 #include <algorithm>
@@ -103,7 +104,7 @@ class Lowering {
   int value(int root);
 
   void score();
-  void mask_where(int condition);
+  void mask();
   void gradient();
 
   Values values;
@@ -126,6 +127,7 @@ class Lowering {
 
   int address(int node, const std::vector<int64_t>& strides, const Lookup& lookup);
   int read(int node);
+  int mask_where(int condition);
   void put_result(Value value, int slot);
 
   const CompileInputs& inputs_;
@@ -313,27 +315,38 @@ void Lowering::score() {
 }
 
 // Conjunctions mask one after the other, comparisons without a value between.
-void Lowering::mask_where(int condition) {
+void Lowering::mask() {
+  std::vector<int> open = {value(inputs_.mask)};
+  while (!open.empty()) {
+    const int condition = open.back();
+    const Value value = values.items[condition];
+    open.pop_back();
+    if (value.space == Space::kPair && value.code == Code::kAnd) {
+      open.insert(open.end(), {value.args[1], value.args[0]});
+    } else {
+      values.sinks.push_back(mask_where(condition));
+    }
+  }
+}
+
+int Lowering::mask_where(int condition) {
   const Value value = values.items[condition];
-  const auto mask = [&](Code code, int a, int b) {
-    values.sinks.push_back(emit(code, {a, b, Values::kDot}));
+  const auto compared = [&](Code code) {
+    return emit(code, {value.args[0], value.args[1], Values::kDot});
   };
   switch (value.space == Space::kPair ? value.code : Code::kCopy) {
-    case Code::kAnd:
-      mask_where(value.args[0]);
-      return mask_where(value.args[1]);
     case Code::kOr:
-      return mask(Code::kMaskOr, value.args[0], value.args[1]);
+      return compared(Code::kMaskOr);
     case Code::kLess:
-      return mask(Code::kMaskLess, value.args[0], value.args[1]);
+      return compared(Code::kMaskLess);
     case Code::kLessEqual:
-      return mask(Code::kMaskLessEqual, value.args[0], value.args[1]);
+      return compared(Code::kMaskLessEqual);
     case Code::kEqual:
-      return mask(Code::kMaskEqual, value.args[0], value.args[1]);
+      return compared(Code::kMaskEqual);
     case Code::kNotEqual:
-      return mask(Code::kMaskNotEqual, value.args[0], value.args[1]);
+      return compared(Code::kMaskNotEqual);
     default:
-      values.sinks.push_back(emit(Code::kMaskIf, {condition, Values::kDot}));
+      return emit(Code::kMaskIf, {condition, Values::kDot});
   }
 }
 
@@ -367,7 +380,7 @@ Values lower_score(const CompileInputs& inputs) {
 
 Values lower_mask(const CompileInputs& inputs) {
   Lowering lowering(inputs);
-  lowering.mask_where(lowering.value(inputs.mask));
+  lowering.mask();
   return std::move(lowering.values);
 }
 
