@@ -48,8 +48,13 @@ Oracle::Oracle(const Case& c) : want_(c) {
       const auto same = [&](const Result& result) { return result.name == plain.name; };
       const auto result = std::find_if(wanted.begin(), wanted.end(), same);
       if (result == wanted.end()) continue;
-      rounding_[plain.name] =
-          2 * distance(plain.values, result->values) + kRounding<E> * plain.magnitude;
+      const double error = distance(plain.values, result->values);
+      const double floor = kRounding<E> * plain.magnitude;
+      // A plain computation that is wrong would allow everything.
+      if (error > 4 * floor + 2 * allowed(*result)) {
+        disagreement_ += plain.name + ": plain computation and reference differ\n";
+      }
+      rounding_[plain.name] = 2 * error + floor;
     }
   });
 }
@@ -70,6 +75,7 @@ double Oracle::allowed(const Result& want) const {
 template <class E>
 std::string Oracle::complaints(const Problem<E>& got, Part part) const {
   std::ostringstream all;
+  all << disagreement_;
   const std::vector<Result> wanted = want_.results(), gotten = got.results();
   for (std::size_t i = 0; i < wanted.size(); ++i) {
     const Result &want = wanted[i], &result = gotten[i];

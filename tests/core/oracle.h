@@ -30,6 +30,7 @@ class Oracle {
   Problem<double> want_;
   double severity_ = 1;                     // of the scores: the error of a softmax grows with them
   std::map<std::string, double> rounding_;  // of the case's type, by the result's name
+  std::string disagreement_;
 };
 
 }  // namespace heed::testing
