@@ -121,6 +121,7 @@ class Verdict:
 
     figure: Figure
     value: float | None
+    applies: bool = True  # whether the target is meant for these kernels
 
     @property
     def kind(self) -> Kind:
@@ -129,7 +130,7 @@ class Verdict:
     @property
     def reached(self) -> bool | None:
         """None where there is nothing to judge."""
-        if self.figure.target is None or self.value is None:
+        if self.figure.target is None or self.value is None or not self.applies:
             return None
         if self.kind.at_least:
             return self.value >= self.figure.target
@@ -147,6 +148,8 @@ class Verdict:
         if self.figure.target is None:
             return text
         bound = f"{'>=' if self.kind.at_least else '<='} {self.target_text()}"
+        if self.reached is None:
+            return f"{text} ({bound}: not judged with these kernels)"
         if self.reached:
             return f"{text} ({bound}: reached)"
         return f"{text} ({bound}: missed by {self.kind.unit.gap(self.gap)})"
@@ -157,6 +160,8 @@ class Verdict:
         return f"{self.figure.target * unit.factor:.4g}{unit.after}"
 
 
-def judge(figures: tuple[Figure, ...], measured: Measured, limits: Limits) -> list[Verdict]:
+def judge(
+    figures: tuple[Figure, ...], measured: Measured, limits: Limits, applies: bool = True
+) -> list[Verdict]:
     """Each figure of a case, valued."""
-    return [Verdict(f, KINDS[f.name].formula(measured, limits)) for f in figures]
+    return [Verdict(f, KINDS[f.name].formula(measured, limits), applies) for f in figures]

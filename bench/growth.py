@@ -89,6 +89,8 @@ def grow_length(lengths: list[int], longest: float, budget: float) -> Times:
     times: Times = {line.name: {} for line in LINES}
     for T in lengths:
         going = [line for line in LINES if goes_on(times[line.name], T, line.doubling, longest)]
+        if not going:
+            break
         entrants = {line.name: line.contestant(T) for line in going}
         if not times[LINES[0].name]:
             contestants.verify(f"T{T}", entrants, "fp32")
@@ -101,18 +103,20 @@ def grow_length(lengths: list[int], longest: float, budget: float) -> Times:
     return times
 
 
-def goes_on(times: dict[int, float], T: int, doubling: float, longest: float) -> bool:
-    """Whether a point at T is worth its time: none is missing before it, nor too slow."""
+def goes_on(times: dict[int, float], place: int, doubling: float, longest: float) -> bool:
+    """Whether a point there is worth its time: the one before it exists and was not too slow."""
     if not times:
         return True
     last = max(times)
-    return last * 2 == T and times[last] * doubling <= longest
+    return last * 2 == place and times[last] * doubling <= longest
 
 
-def grow_window(T: int, windows: list[int], budget: float) -> Times:
+def grow_window(T: int, windows: list[int], longest: float, budget: float) -> Times:
     """Ours by window at one length, the whole triangle last."""
     found: dict[int, float] = {}
-    for window in [w for w in windows if w <= T]:
+    for window in windows:
+        if window > T or not goes_on(found, window, 2, longest):
+            break
         run = contestants.make(case_of(T, causal=True, window=window)).heed
         found[window] = min(interleaved({"heed": run}, budget)["heed"])
         rate = useful_flops(case_of(T, causal=True, window=window)) / found[window] / 1e9
@@ -232,7 +236,7 @@ def main() -> None:
     print(" ".join([f"{'ms':<8}", *(f"{line.name:>18}" for line in LINES)]))
     budget = 0.2 if arguments.quick else 2.0
     by_length = grow_length(lengths, arguments.longest, budget)
-    by_window = grow_window(min(WINDOW_T, lengths[-1]), WINDOWS, budget)
+    by_window = grow_window(min(WINDOW_T, lengths[-1]), WINDOWS, arguments.longest, budget)
     about.finish(roofs)
     if arguments.markdown:
         report.write(arguments.markdown, markdown(by_length, by_window, about))

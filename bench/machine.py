@@ -42,10 +42,13 @@ class Roofs:
         return self._peak("fma", heed.peak_flops)
 
     def bf16(self) -> float | None:
-        """None where the kernels have no bf16 products."""
+        """None where the kernels have no bf16 products, or their peak can't be measured."""
         if heed.isa() != "v4bf16":
             return None
-        return self._peak("bf16", lambda: heed.peak_flops(torch.bfloat16))
+        try:
+            return self._peak("bf16", lambda: heed.peak_flops(torch.bfloat16))
+        except RuntimeError:
+            return None
 
     def read(self) -> float:
         return self._peak("read", heed.read_bandwidth)

@@ -14,6 +14,8 @@ from figures import Verdict, judge
 from machine import Roofs, torch_threads
 from table import Case, plain
 
+import heed
+
 CLOCKS = {"wall": time.perf_counter, "cpu": time.process_time}
 MIN_SAMPLES = 5
 SAMPLE_SECONDS = 0.005  # a sample is as many calls as fill it, or one
@@ -43,8 +45,9 @@ class Measurement:
     def verdicts(self, roofs: Roofs) -> list[Verdict]:
         if not self.samples and self.memory is None:
             return []
+        applies = self.case.judged_with in (None, heed.isa())
         with torch_threads(self.threads):
-            return judge(self.case.figures, self, roofs)
+            return judge(self.case.figures, self, roofs, applies)
 
 
 def measure(case: Case, budget: float, clock: str = "wall") -> Measurement:

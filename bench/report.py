@@ -43,7 +43,7 @@ def summary(results: list[Measurement], roofs: Roofs) -> list[str]:
     missed = [(name, v) for name, v in judged if not v.reached]
     lines = [f"Targets reached: {len(judged) - len(missed)} of {len(judged)}"]
     if unsaid := len(targets) - len(judged):
-        lines[0] += f"; {unsaid} more can't be measured here"
+        lines[0] += f"; {unsaid} can't be judged here"
     return [lines[0] + ".", *(f"Missed: {name}: {v}" for name, v in missed)]
 
 

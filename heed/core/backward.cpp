@@ -150,7 +150,7 @@ class Backward {
       const int64_t count = std::min(round, units() - first);
       tables_.begin(count);
       auto unit = [&](int64_t index, int thread) {
-        std::fill_n(parts.part(index), q_floats(), 0.0f);
+        zero_part(first + index, parts.part(index));
         run_unit(first + index, parts.part(index), tables_.part(index), thread);
       };
       executor_.parallel(count, unit);
@@ -165,6 +165,23 @@ class Backward {
     }
     return true;
   }
+  // The queries that the band lets see some of a unit's keys: of its part only they are touched.
+  struct Queries {
+    int64_t begin, end;
+  };
+  Queries queries_of(const Unit& unit) const {
+    const Band band = band_of(inputs_, unit.b);  // no head's own is wider
+    const int64_t begin = std::max<int64_t>(0, unit.begin - band.right);
+    return {begin, std::max(begin, std::min(rows_of(unit.b), unit.end - band.left))};
+  }
+  void zero_part(int64_t index, float* part) const {
+    const Queries queries = queries_of(units_[index]);
+    for (int64_t g = 0; g < group_; ++g) {
+      std::fill_n(part + (g * shape_.T + queries.begin) * shape_.D,
+                  (queries.end - queries.begin) * shape_.D, 0.0f);
+    }
+  }
+
   // The end of the keys of a unit's head.
   int64_t last_key(int64_t unit) const {
     const int64_t head = units_[unit].b * shape_.Hkv + units_[unit].kv_head;
@@ -245,7 +262,8 @@ class Backward {
   void add_d_q_row(int64_t unit, int64_t row, const float* part) const {
     const int64_t b = units_[unit].b, T = rows_of(b);
     const int64_t g = row / shape_.T, t = row % shape_.T;
-    if (t >= T) return;
+    const Queries queries = queries_of(units_[unit]);
+    if (t < queries.begin || t >= queries.end) return;
     float* d_q = d_q_row(b * shape_.Hkv + units_[unit].kv_head, g * T + t);
     const float* from = part + row * shape_.D;
     for (int64_t d = 0; d < shape_.D; ++d) d_q[d] += from[d];

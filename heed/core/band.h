@@ -25,6 +25,9 @@ static inline int64_t end_key(const Band& band, int64_t t) {
   return end < 0 ? 0 : end > band.limit ? band.limit : end;
 }
 
+// Whether the first key moves with the query.
+static inline bool is_window(const Band& band) { return band.left > -kUnbounded / 2; }
+
 // T_b and S_b of an element.
 struct Lengths {
   int64_t T, S;

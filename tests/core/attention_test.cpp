@@ -32,8 +32,10 @@ void expect_equal_to_reference(const Case& c) {
     for_each_isa([&] {
       using Ask = typename Problem<E>::Ask;
       Problem<E> got(c);
-      got.forward(serial, Ask::kOut);
-      EXPECT_EQ(oracle.complaints(got, Oracle::Part::kForward), "") << "without weights";
+      if (isa() != Isa::kRef) {  // which goes the same way with and without
+        got.forward(serial, Ask::kOut);
+        EXPECT_EQ(oracle.complaints(got, Oracle::Part::kForward), "") << "without weights";
+      }
       got.forward(serial, Ask::kEverything);
       got.backward(serial);
       EXPECT_EQ(oracle.complaints(got), "");

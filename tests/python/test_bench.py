@@ -196,6 +196,12 @@ def test_bf16_has_a_roof_where_it_has_products(bench, monkeypatch):
     monkeypatch.setattr(heed, "isa", lambda: "v4bf16")
     assert bench.machine.Roofs().bf16() == 1e11
 
+    def refuse(*dtype):
+        raise RuntimeError("[peak_flops] dtype: expected float32 or float64, got bfloat16")
+
+    monkeypatch.setattr(heed, "peak_flops", refuse)
+    assert bench.machine.Roofs().bf16() is None
+
 
 # Targets.
 
@@ -229,6 +235,21 @@ def test_verdict(bench, name, target, value, reached, text):
     assert verdict.reached is reached
     assert str(verdict) == text
     assert (verdict.gap > 0) == (reached is False)
+
+
+def test_targets_for_other_kernels_are_not_judged(bench, monkeypatch):
+    figures = (bench.figures.Figure("ratio", 2.0), bench.figures.Figure("bf16", 0.7))
+    result = bench.measure.described(small(bench, judged_with="v4bf16", figures=figures))
+    result.samples = {"heed": [1.0], "torch": [1.5]}
+    monkeypatch.setattr(heed, "isa", lambda: "v4")
+    roofs = bench.machine.Roofs()
+    ratio, share = result.verdicts(roofs)
+    assert ratio.reached is None and share.reached is None
+    assert str(ratio) == "1.50x (>= 2x: not judged with these kernels)"
+    counted, *missed = bench.report.summary([result], roofs)
+    assert counted == "Targets reached: 0 of 0; 2 can't be judged here." and not missed
+    monkeypatch.setattr(heed, "isa", lambda: "v4bf16")
+    assert [verdict.reached for verdict in result.verdicts(roofs)] == [False, False]
 
 
 def test_figures_are_of_best_times(bench):
@@ -299,7 +320,8 @@ def run(module, monkeypatch, *arguments):
 
 
 def small_table(bench, monkeypatch):
-    figures = tuple(bench.figures.Figure(*f) for f in (("ratio", 1e-9), ("fma", 1e9)))
+    bounds = (("ratio", 1e-9), ("fma", 1e9), ("seconds", 1e9))
+    figures = tuple(bench.figures.Figure(*f) for f in bounds)
     cases = [
         small(bench, "small", figures=figures),
         small(bench, "small causal", causal=True, dtype="bf16"),
@@ -334,7 +356,7 @@ def test_rows_json_and_markdown(bench, monkeypatch, tmp_path, capsys):
     assert (result["case"], causal["case"]) == ("small", "small causal")
     assert result["heed"]["best_s"] > 0 and result["torch"]["samples"] >= 5
     assert result["ratio_best"] == result["torch"]["best_s"] / result["heed"]["best_s"]
-    ratio, share = result["figures"]
+    ratio, share, _ = result["figures"]
     assert ratio["reached"] and ratio["missed_by"] == 0
     assert share["reached"] is False and share["missed_by"] == pytest.approx(1e9 - share["value"])
     assert all(figure["reached"] is None for figure in causal["figures"])
@@ -342,7 +364,7 @@ def test_rows_json_and_markdown(bench, monkeypatch, tmp_path, capsys):
     screen, text = capsys.readouterr().out, page.read_text()
     for name in ("small", "small causal"):
         assert f"\n{name} " in screen and f"\n| {name} |" in text
-    assert "Targets reached: 1 of 2." in screen and "Targets reached: 1 of 2." in text
+    assert "Targets reached: 2 of 3." in screen and "Targets reached: 2 of 3." in text
     assert "(>= 1e-09x: reached)" in text and "missed by" in text
     assert found["date"] in text and found["processor"] in text and "load average" in text
     rows = [line for line in text.splitlines() if line.startswith("|")]
