@@ -108,7 +108,7 @@ class Chart:
         parts.append(line([(left, top), (left, bottom), (right, bottom)], INK))
         middle = (left + right) / 2
         parts.append(text(middle, bottom + 36, x_title, text_anchor="middle"))
-        x, y = left - 46, (top + bottom) / 2
+        x, y = left - 58, (top + bottom) / 2
         turned = f"rotate(-90 {x:.1f} {y:.1f})"
         return [*parts, text(x, y, y_title, text_anchor="middle", transform=turned)]
 

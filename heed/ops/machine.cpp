@@ -1,6 +1,10 @@
 // Measures the multiply-add peak and the memory's read speed.
 #include "heed/ops/machine.h"
 
+#if defined(__x86_64__)
+#include <immintrin.h>
+#endif
+
 #include <ATen/Parallel.h>
 #include <c10/util/Exception.h>
 
@@ -67,6 +71,23 @@ __attribute__((target("avx512f"))) double multiply_add_v4(int64_t rounds) {
 }
 #endif
 
+#if defined(__x86_64__)
+__attribute__((target("avx512f,avx512bf16"))) double multiply_add_pairs(int64_t rounds) {
+  const __m512bh ones = reinterpret_cast<__m512bh>(_mm512_set1_epi32(0x3f803f80));
+  __m512 sums[kChains];
+#pragma GCC unroll 12
+  for (int i = 0; i < kChains; ++i) sums[i] = _mm512_set1_ps(static_cast<float>(i));
+  for (int64_t round = 0; round < rounds; ++round) {
+#pragma GCC unroll 12
+    for (int i = 0; i < kChains; ++i) sums[i] = _mm512_dpbf16_ps(sums[i], ones, ones);
+  }
+  double total = 0;
+#pragma GCC unroll 12
+  for (int i = 0; i < kChains; ++i) total += static_cast<double>(sums[i][0]);
+  return total;
+}
+#endif
+
 struct Loop {
   double (*run)(int64_t rounds);
   int lanes;
@@ -75,8 +96,8 @@ struct Loop {
 template <class Real>
 Loop widest_loop() {
 #if defined(__x86_64__)
-  if (best_isa() == Isa::kV4) return {multiply_add_v4<Real>, 64 / sizeof(Real)};
-  if (best_isa() == Isa::kV3) return {multiply_add_v3<Real>, 32 / sizeof(Real)};
+  if (isa_runs_here(Isa::kV4)) return {multiply_add_v4<Real>, 64 / sizeof(Real)};
+  if (isa_runs_here(Isa::kV3)) return {multiply_add_v3<Real>, 32 / sizeof(Real)};
 #endif
   return {multiply_add_v2<Real>, 16 / sizeof(Real)};
 }
@@ -96,9 +117,15 @@ double best_seconds(int repeats, int threads, const Body& body) {
   return best;
 }
 
-template <class Real>
-double measured_peak() {
-  const Loop loop = widest_loop<Real>();
+// Two products a lane, each of a pair.
+Loop pair_loop() {
+#if defined(__x86_64__)
+  if (isa_runs_here(Isa::kV4Bf16)) return {multiply_add_pairs, 2 * 16};
+#endif
+  return {nullptr, 0};
+}
+
+double measured_peak(const Loop& loop) {
   const int threads = at::get_num_threads();
   const double seconds =
       best_seconds(kPeakRepeats, threads, [&](int64_t) { observed = loop.run(kRounds); });
@@ -118,10 +145,13 @@ uint64_t sum_of(const uint64_t* begin, const uint64_t* end) {
 }  // namespace
 
 double peak_flops(at::ScalarType dtype) {
-  TORCH_CHECK(dtype == at::kFloat || dtype == at::kDouble,
-              "[peak_flops] dtype: expected float32 or float64, got ",
-              c10::getDtypeNames(dtype).first);
-  return dtype == at::kFloat ? measured_peak<float>() : measured_peak<double>();
+  if (dtype == at::kFloat) return measured_peak(widest_loop<float>());
+  if (dtype == at::kDouble) return measured_peak(widest_loop<double>());
+  TORCH_CHECK(dtype == at::kBFloat16, "[peak_flops] dtype: expected float32, float64 or bfloat16, ",
+              "got ", c10::getDtypeNames(dtype).first);
+  TORCH_CHECK(pair_loop().run != nullptr,
+              "[peak_flops] dtype: bfloat16 needs AVX512-BF16, which this processor lacks");
+  return measured_peak(pair_loop());
 }
 
 double read_bandwidth() {

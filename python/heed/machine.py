@@ -6,7 +6,8 @@ from heed._library import operators
 
 
 def isa() -> str:
-    """The kernel set in use: "v4" (AVX-512), "v3" (AVX2), "v2" (SSE4.2) or "ref" (scalar).
+    """The kernel set in use: "v4bf16" (AVX-512 with bfloat16 products), "v4" (AVX-512),
+    "v3" (AVX2), "v2" (SSE4.2) or "ref" (scalar).
 
     The environment variable HEED_ISA forces one that runs here.
     """
@@ -17,7 +18,8 @@ def peak_flops(dtype: torch.dtype = torch.float32) -> float:
     """Measured floating-point operations per second of multiply-adds in registers.
 
     Counts on torch's current threads, with the widest vectors of this processor; takes about
-    0.1 s. `dtype` is float32 or float64; another raises RuntimeError.
+    0.1 s. `dtype` is float32, float64 or, where the processor multiplies pairs of them, bfloat16;
+    another raises RuntimeError.
     """
     return operators.peak_flops(dtype)
 

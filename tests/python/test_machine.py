@@ -3,6 +3,7 @@
 import os
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 import torch
@@ -11,7 +12,7 @@ import heed
 
 
 def test_isa_is_a_known_name():
-    assert heed.isa() in {"v4", "v3", "v2", "ref"}
+    assert heed.isa() in {"v4bf16", "v4", "v3", "v2", "ref"}
 
 
 @pytest.mark.parametrize("isa", ["v2", "ref"])
@@ -33,5 +34,13 @@ def test_measurements_are_positive():
 
 
 def test_peak_of_another_type_is_refused():
-    with pytest.raises(RuntimeError, match="expected float32 or float64, got bfloat16"):
-        heed.peak_flops(torch.bfloat16)
+    with pytest.raises(RuntimeError, match="float32, float64 or bfloat16, got float16"):
+        heed.peak_flops(torch.float16)
+
+
+def test_bfloat16_has_a_peak_where_the_processor_multiplies_it():
+    if "avx512_bf16" in Path("/proc/cpuinfo").read_text():
+        assert heed.peak_flops(torch.bfloat16) > heed.peak_flops()
+    else:
+        with pytest.raises(RuntimeError, match="needs AVX512-BF16"):
+            heed.peak_flops(torch.bfloat16)
