@@ -6,6 +6,7 @@
 #include <type_traits>
 #include <vector>
 
+#include "heed/core/ahead.h"
 #include "heed/core/backward.h"
 #include "heed/core/decode.h"
 #include "heed/core/heads.h"
@@ -70,23 +71,38 @@ class Forward {
     int64_t first_task, queries, tiles;  // queries of a task; tasks of a head
   };
 
-  void run_task(int64_t index, int thread, float* workspace) {
+  ForwardTask task_at(int64_t index) const {
     const auto after = [](int64_t task, const Element& element) {
       return task < element.first_task;
     };
     const auto next = std::upper_bound(elements_.begin(), elements_.end(), index, after);
     const Element& element = *(next - 1);
     const int64_t b = next - 1 - elements_.begin(), own = index - element.first_task;
+    const int64_t place = own % element.tiles;
     // Last tile first: under a causal mask it is the longest.
-    const int64_t t0 = (element.tiles - 1 - own % element.tiles) * element.queries;
-    const int64_t h = own / element.tiles;
-    const HeadInputs head = head_inputs(inputs_, b, h, thresholds_.data());
+    const int64_t t0 = (element.tiles - 1 - place) * element.queries;
+    return {.b = b,
+            .h = own / element.tiles,
+            .t0 = t0,
+            .t1 = std::min(t0 + element.queries, lengths_of(inputs_, b).T),
+            .place = place,
+            .places = element.tiles};
+  }
+
+  void run_task(int64_t index, int thread, float* workspace) {
+    const ForwardTask task = task_at(index);
+    const auto& [b, h, t0, t1, place, places] = task;
+    HeadInputs head = head_inputs(inputs_, b, h, thresholds_.data());
     const HeadOutputs to = head_outputs(inputs_, outputs_, b, h);
-    const int64_t t1 = std::min(t0 + element.queries, head.T);
     for (int64_t t = t0; to.weights.data != nullptr && t < t1; ++t) {
       std::fill_n(to.weights.data + t * to.weights.stride, inputs_.shape.S, 0.0f);
     }
     const KeySpans spans = finders_[thread].find(inputs_.program, head, t0, t1, 0, head.S);
+    const auto later = [&](int64_t other) { return other < tasks_ ? task_at(other) : task; };
+    const int threads = executor_.threads();
+    Ahead ahead = ahead_of(inputs_, head, to, task, later(index + threads),
+                           later(index + places - place), threads);
+    head.ahead = &ahead;
     set_.forward(head, to, t0, spans, workspace);
   }
 

@@ -79,6 +79,7 @@ HeadInputs head_inputs(const AttentionInputs<E>& inputs, int64_t b, int64_t h,
       .dropout = {.key = dropped == 0 ? 0 : dropout_key(inputs.dropout.seed, b, h),
                   .threshold = dropped,
                   .factor = static_cast<float>(dropout_factor(inputs.dropout.p))},
+      .ahead = nullptr,
   };
 }
 

@@ -37,6 +37,16 @@ struct DropoutKey {
   float factor;        // 1 / (1 - p)
 };
 
+// Memory that will be touched soon: kernels ask for some of it now and then while they compute,
+// since a core that asks for a line when it needs it waits.
+struct Ahead {
+  struct Lines {
+    const char* row;
+    int64_t stride, bytes, rows;  // stride and length of a row in bytes
+  };
+  Lines of[4];
+};
+
 // One query head and the keys it attends to.
 struct HeadInputs {
   int64_t b, h;
@@ -51,6 +61,7 @@ struct HeadInputs {
   float sink;                        // -inf: none
   const float* threshold;            // [T]: scores below are masked (top-k); null: none
   DropoutKey dropout;
+  Ahead* ahead;  // or null
 };
 
 // Keys to visit, in rising order; masked: the program's mask has to be evaluated there. They lie
