@@ -30,8 +30,14 @@ demo: setup program ## Translate a sentence and show where the model looked
 build: setup ## Build the program build/bin/heed and the Python package in .venv
 	@$(call build,build,release,bin/heed heed_python)
 
+# ccache tells compilers apart by name, and CMake's own choice is c++: so the objects of `build` serve here too.
+.PHONY: wheel
+wheel: setup ## Build the Python package, build/dist/heed-*.whl
+	@CXX="$${CXX:-c++}" CMAKE_BUILD_PARALLEL_LEVEL=$(JOBS) $(PYTHON) -m pip wheel --quiet --disable-pip-version-check --no-build-isolation --no-deps --wheel-dir build/dist . >&2
+	@ls -t build/dist/*.whl | head -n 1
+
 .PHONY: test
-test: setup-test lint-format ## Build everything and run every test that takes seconds
+test: setup-test lint ## Build everything and run every test that takes seconds
 	@$(call build,build,release)
 	@ctest --test-dir build --output-on-failure -j $(JOBS) -LE slow
 	@$(PYTHON) -m pytest tests/python -m "not slow"
@@ -42,6 +48,10 @@ test-slow: test ## The tests above, those that take minutes, and the core under 
 	@ctest --test-dir build/asan --output-on-failure -j $(JOBS)
 	@ctest --test-dir build --output-on-failure -L slow
 	@$(PYTHON) -m pytest tests/python -m slow
+
+.PHONY: conformance
+conformance: setup-test build ## Run other people's test suites on Heed and print one table
+	@$(PYTHON) tests/conformance
 
 .PHONY: bench
 bench: build ## Time the kernels against torch's, after checking that they agree
@@ -57,14 +67,15 @@ format: setup-test ## Format C++ and Python in place
 clean: ## Remove what was built; .venv stays
 	@rm -rf build
 
-.PHONY: setup setup-test program lint-format
+.PHONY: setup setup-test program lint
 setup:
 	@scripts/setup
 setup-test:
 	@scripts/setup --test
 program:
 	@$(call build,build,release,bin/heed $(if $(wildcard build/bin/heed),--quiet))
-lint-format:
+lint:
 	@clang-format --dry-run --Werror $(CXX_SOURCES)
 	@$(PYTHON) -m ruff check --quiet $(PY_SOURCES)
 	@$(PYTHON) -m ruff format --quiet --check $(PY_SOURCES)
+	@$(PYTHON) -m mypy --no-error-summary

@@ -1,7 +1,7 @@
 """`heed.attention`: softmax attention of every kind in one function."""
 
 from collections.abc import Callable
-from typing import Any, Literal
+from typing import Any, Literal, TypedDict, Unpack, overload
 
 from torch import Tensor
 
@@ -13,6 +13,43 @@ Kind = Literal["dot", "additive", "cosine", "none"]
 Corner = Literal["top_left", "bottom_right"]
 ScoreMod = Callable[[Tensor, Tensor, Tensor, Tensor, Tensor], Tensor]
 MaskMod = Callable[[Tensor, Tensor, Tensor, Tensor], Tensor]
+
+
+# The keywords once more, for type checkers: whether lse is returned decides the result's type.
+
+
+class PackedOptions(TypedDict, total=False):
+    """What `varlen_attention` takes too."""
+
+    score_mod: ScoreMod | None
+    mask_mod: MaskMod | None
+    causal: Corner | None
+    window: tuple[int, int] | None
+    scale: float | None
+    sinks: Tensor | None
+    dropout_p: float
+    seed: int | None
+
+
+class Options(PackedOptions, total=False):
+    kind: Kind
+    kv_lengths: Tensor | None
+    top_k: int | None
+    weight: Tensor | None
+
+
+@overload
+def attention(
+    q: Tensor, k: Tensor, v: Tensor, *, return_lse: Literal[False] = False, **rest: Unpack[Options]
+) -> Tensor: ...
+@overload
+def attention(
+    q: Tensor, k: Tensor, v: Tensor, *, return_lse: Literal[True], **rest: Unpack[Options]
+) -> tuple[Tensor, Tensor]: ...
+@overload
+def attention(
+    q: Tensor, k: Tensor, v: Tensor, *, return_lse: bool, **rest: Unpack[Options]
+) -> Tensor | tuple[Tensor, Tensor]: ...
 
 
 def attention(

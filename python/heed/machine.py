@@ -18,8 +18,13 @@ def peak_flops(dtype: torch.dtype = torch.float32) -> float:
     """Measured floating-point operations per second of multiply-adds in registers.
 
     Counts on torch's current threads, with the widest vectors of this processor; takes about
-    0.1 s. `dtype` is float32, float64 or, where the processor multiplies pairs of them, bfloat16;
-    another raises RuntimeError.
+    0.1 s.
+
+    Args:
+        dtype: float32, float64 or, where the processor multiplies pairs of them, bfloat16.
+
+    Raises:
+        RuntimeError: another dtype, or one that this processor has no products of.
     """
     return operators.peak_flops(dtype)
 

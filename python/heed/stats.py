@@ -1,7 +1,7 @@
 """`heed.attention_stats`: what the attention matrix looks like, without the matrix."""
 
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, Literal, overload
 
 from torch import Tensor
 
@@ -10,7 +10,27 @@ from heed.attention import Corner, Kind, MaskMod, ScoreMod, call, operator_optio
 
 _ALL = ("entropy", "max", "top:8", "column_sums", "diagonal:-1", "blocks:64")
 
-Statistics = dict[str, Tensor | tuple[Tensor, Tensor]]
+
+_Single = Literal["out", "lse", "entropy", "max", "column_sums", "blocks"]
+
+
+class Statistics(dict[str, Any]):
+    """A dict of tensors, and of (keys, weights) under "top"; finds "top:8" there as well."""
+
+    @overload
+    def __getitem__(self, word: Literal["top"]) -> tuple[Tensor, Tensor]: ...
+    @overload
+    def __getitem__(self, word: _Single) -> Tensor: ...
+    @overload
+    def __getitem__(self, word: str) -> Any: ...
+    def __getitem__(self, word: str) -> Any:
+        return super().__getitem__(word)
+
+    def __missing__(self, word: str) -> Any:
+        name = word.split(":")[0]
+        if name == word or name not in self:
+            raise KeyError(word)
+        return self[name]
 
 
 def attention_stats(
@@ -77,18 +97,8 @@ def attention_stats(
     out, lse, *rest = call(
         operators.attention_stats, q, k, v, want=want, row_weights=row_weights, **options
     )
-    statistics = _Statistics(out=out, lse=lse)
+    statistics = Statistics(out=out, lse=lse)
     for word in want:
         name = word if word.startswith("diagonal") else word.split(":")[0]
         statistics[name] = (rest.pop(0), rest.pop(0)) if name == "top" else rest.pop(0)
     return statistics
-
-
-class _Statistics(dict):
-    """Finds "top:8" under "top" as well."""
-
-    def __missing__(self, word: str) -> Any:
-        name = word.split(":")[0]
-        if name == word or name not in self:
-            raise KeyError(word)
-        return self[name]

@@ -1,9 +1,46 @@
 """`heed.varlen_attention`: sequences of unequal length, packed one after the other."""
 
+from typing import Literal, Unpack, overload
+
 from torch import Tensor
 
 from heed._library import operators
-from heed.attention import Corner, MaskMod, ScoreMod, call, operator_options
+from heed.attention import Corner, MaskMod, PackedOptions, ScoreMod, call, operator_options
+
+
+@overload
+def varlen_attention(
+    q: Tensor,
+    k: Tensor,
+    v: Tensor,
+    cu_seqlens_q: Tensor,
+    cu_seqlens_k: Tensor,
+    *,
+    return_lse: Literal[False] = False,
+    **rest: Unpack[PackedOptions],
+) -> Tensor: ...
+@overload
+def varlen_attention(
+    q: Tensor,
+    k: Tensor,
+    v: Tensor,
+    cu_seqlens_q: Tensor,
+    cu_seqlens_k: Tensor,
+    *,
+    return_lse: Literal[True],
+    **rest: Unpack[PackedOptions],
+) -> tuple[Tensor, Tensor]: ...
+@overload
+def varlen_attention(
+    q: Tensor,
+    k: Tensor,
+    v: Tensor,
+    cu_seqlens_q: Tensor,
+    cu_seqlens_k: Tensor,
+    *,
+    return_lse: bool,
+    **rest: Unpack[PackedOptions],
+) -> Tensor | tuple[Tensor, Tensor]: ...
 
 
 def varlen_attention(
