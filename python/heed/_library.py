@@ -12,8 +12,9 @@ _LIBRARY = Path(__file__).with_name("libheed_ops.so")
 if not _LIBRARY.exists():
     raise ImportError(f"heed: {_LIBRARY} is missing; build it with `make build`")
 
-from heed._build import torch_version  # noqa: E402  (it comes with the library)
-from heed._build import version as __version__  # noqa: E402
+from heed._build import torch_version, version  # noqa: E402  (they come with the library)
+
+__version__ = version
 
 try:
     import torch

@@ -46,6 +46,14 @@ def trace_program(
     0-dimensional tensor stands for its value. What happens to captured tensors alone happens now,
     so gradients pass through it.
 
+    Args:
+        score_mod: gives the score that the softmax sees; None: the score as it is.
+        mask_mod: true where query t sees key s; None: everywhere.
+        dtype: the score's, as `score.dtype` shows it.
+
+    Returns:
+        The program's text and the tensors it captures, in the order in which the text names them.
+
     Raises:
         ProgramError: what a program can't say, such as `if score > 0:`; names operation and line.
     """
@@ -54,7 +62,8 @@ def trace_program(
     return trace(score_mod, mask_mod, dtype)
 
 
-trace_program._torchdynamo_disable = True  # a compiled graph breaks here
+# A compiled graph breaks here.
+trace_program._torchdynamo_disable = True  # type: ignore[attr-defined]
 
 
 @cache
@@ -129,7 +138,8 @@ def _watch_functions(change: int) -> None:
     with _lock:
         _traces += change
         if _traces == max(change, 0):  # the first came or the last went
-            Function.apply = classmethod(_apply_or_trace) if _traces else _apply
+            apply = classmethod(_apply_or_trace) if _traces else _apply
+            Function.apply = apply  # type: ignore[assignment, method-assign]
 
 
 def _apply_or_trace(cls: type[Function], *args: Any, **kwargs: Any) -> Any:
@@ -158,13 +168,13 @@ class _Printer:
 
     def __init__(self, recorder: Recorder) -> None:
         self.recorder = recorder
-        self.names: dict[int | str, str] = {}  # of nodes
+        self.names: dict[int, str] = {}  # of nodes
         self.tables: dict[int, int] = {}  # the recorder's number -> the text's
 
     def program(self, score: Proxy | None, mask: Proxy | None) -> TracedProgram:
-        roots = {"score": score, "mask": mask}
-        roots = {name: root.node for name, root in roots.items() if root is not None}
-        lines = []
+        wanted = {"score": score, "mask": mask}
+        roots = {name: root.node for name, root in wanted.items() if root is not None}
+        lines: list[str] = []
         for node in sorted(self.needed(list(roots.values()))):
             lines.append(f"x{len(lines)} = {self.expression(*self.recorder.instructions[node])}")
             self.names[node] = f"x{len(lines) - 1}"
@@ -186,11 +196,11 @@ class _Printer:
         return found
 
     def name(self, node: int | str) -> str:
-        return self.names.get(node, node)
+        return self.names[node] if isinstance(node, int) else node
 
     def expression(self, operation: str, *nodes: int | str) -> str:
         if operation == TABLE:
-            table = self.tables.setdefault(nodes[0], len(self.tables))
+            table = self.tables.setdefault(int(nodes[0]), len(self.tables))
             return f"table{table}[{', '.join(map(self.name, nodes[1:]))}]"
         names = [self.name(node) for node in nodes]
         if len(names) == 2 and operation in _INFIX:

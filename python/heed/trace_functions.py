@@ -3,6 +3,7 @@ methods of the stand-ins.
 """
 
 import math
+import re
 from collections.abc import Callable
 from functools import reduce
 from typing import Any
@@ -65,14 +66,14 @@ def _infix(operator: str, x: Proxy, y: Proxy) -> Proxy:
 
 
 @_function("add", numbers=2)
-def _add(x: Proxy, y: Proxy, *, alpha=1) -> Proxy:
+def _add(x: Proxy, y: Proxy, *, alpha: Any = 1) -> Proxy:
     if x.kind == y.kind == "bool":
         return _or(x, y)
     return _infix("+", x, y if alpha == 1 else y * alpha)
 
 
 @_function("sub", "subtract", numbers=2)
-def _sub(x: Proxy, y: Proxy, *, alpha=1) -> Proxy:
+def _sub(x: Proxy, y: Proxy, *, alpha: Any = 1) -> Proxy:
     return _infix("-", x, y if alpha == 1 else y * alpha)
 
 
@@ -202,41 +203,72 @@ def _not(x: Proxy) -> Proxy:
     return x.recorder.add("bool", "~", x.bool().node)
 
 
-_BITS = "bits are for booleans; write comparisons, or // and % of powers of two"
+# Bits of integers, which have 24 of them (and a sign, repeated without end): // shifts, % cuts.
+
+_NO_BITS = "a float has no bits here; write .int()"
+
+
+def _bitwise(symbol: str, of_booleans: Callable, of_bits: Callable, x: Proxy, y: Proxy) -> Proxy:
+    if x.kind == y.kind == "bool":
+        return of_booleans(x, y)
+    if "float" in (x.kind, y.kind):
+        refuse(symbol, _NO_BITS)
+    x, y = x.int(), y.int()
+    bits = [of_bits(x // 2**n % 2, y // 2**n % 2) * 2**n for n in range(24)]
+    return reduce(_add, bits) - of_bits((x < 0).int(), (y < 0).int()) * 2**24
 
 
 @_function("bitwise_and", numbers=2)
 def _bitwise_and(x: Proxy, y: Proxy) -> Proxy:
-    if x.kind == y.kind == "bool":
-        return _and(x, y)
-    if x.kind == "int" and y.value is not None and y.value >= 0 and not y.value & (y.value + 1):
-        return x % (y.value + 1)  # & of the lowest bits
-    refuse("&", _BITS)
+    if x.kind == y.kind == "int":
+        number, mask = (y, x.value) if y.value is None else (x, y.value)
+        if mask is not None:
+            return _some_bits(number, mask) if mask >= 0 else number - _some_bits(number, ~mask)
+    return _bitwise("&", _and, _minimum, x, y)
+
+
+def _some_bits(x: Proxy, mask: int) -> Proxy:
+    """x & mask, the ones of mask run by run."""
+    runs = []
+    for ones in re.finditer("1+", f"{mask:b}"[::-1]):
+        start, length = ones.start(), ones.end() - ones.start()
+        run = x // 2**start if start else x
+        run = run % 2**length if length < 24 else run
+        runs.append(run * 2**start if start else run)
+    return reduce(_add, runs) if runs else x.recorder.constant(0)
 
 
 @_function("bitwise_or", numbers=2)
 def _bitwise_or(x: Proxy, y: Proxy) -> Proxy:
-    return _or(x, y) if x.kind == y.kind == "bool" else refuse("|", _BITS)
+    return _bitwise("|", _or, _maximum, x, y)
 
 
 @_function("bitwise_xor", numbers=2)
 def _bitwise_xor(x: Proxy, y: Proxy) -> Proxy:
-    return _xor(x, y) if x.kind == y.kind == "bool" else refuse("^", _BITS)
+    return _bitwise("^", _xor, lambda x, y: (x != y).int(), x, y)
 
 
 @_function("bitwise_not")
 def _bitwise_not(x: Proxy) -> Proxy:
+    if x.kind == "float":
+        refuse("~", _NO_BITS)
     return _not(x) if x.kind == "bool" else -1 - x
 
 
 @_function("bitwise_left_shift", numbers=2)
 def _left_shift(x: Proxy, y: Proxy) -> Proxy:
-    return x * 2**y.value if x.kind == "int" and y.value is not None else refuse("<<", _BITS)
+    return x * _power_of_two("<<", x, y)
 
 
 @_function("bitwise_right_shift", numbers=2)
 def _right_shift(x: Proxy, y: Proxy) -> Proxy:
-    return x // 2**y.value if x.kind == "int" and y.value is not None else refuse(">>", _BITS)
+    return x // _power_of_two(">>", x, y)
+
+
+def _power_of_two(symbol: str, x: Proxy, y: Proxy) -> Proxy | int:
+    if "float" in (x.kind, y.kind):
+        refuse(symbol, _NO_BITS)
+    return 2**y.value if y.value is not None else 2**y
 
 
 @_function("isnan")
@@ -449,17 +481,17 @@ def _relu6(x: Proxy, inplace: bool = False) -> Proxy:
 
 
 @_function("hardtanh")
-def _hardtanh(x: Proxy, min_val=-1.0, max_val=1.0, inplace: bool = False) -> Proxy:
+def _hardtanh(x: Proxy, min_val: Any = -1.0, max_val: Any = 1.0, inplace: bool = False) -> Proxy:
     return _clamp(x, min_val, max_val)
 
 
 @_function("leaky_relu")
-def _leaky_relu(x: Proxy, negative_slope=0.01, inplace: bool = False) -> Proxy:
+def _leaky_relu(x: Proxy, negative_slope: Any = 0.01, inplace: bool = False) -> Proxy:
     return _where(x > 0, x, x * negative_slope)
 
 
 @_function("elu")
-def _elu(x: Proxy, alpha=1.0, inplace: bool = False) -> Proxy:
+def _elu(x: Proxy, alpha: Any = 1.0, inplace: bool = False) -> Proxy:
     return _where(x > 0, x, alpha * _expm1(_clamp(x, max=0.0)))
 
 
@@ -469,7 +501,7 @@ def _silu(x: Proxy, inplace: bool = False) -> Proxy:
 
 
 @_function("softplus")
-def _softplus(x: Proxy, beta=1.0, threshold=20.0) -> Proxy:
+def _softplus(x: Proxy, beta: Any = 1.0, threshold: Any = 20.0) -> Proxy:
     z = x * beta
     return _where(z > threshold, x, _log1p(_exp(_clamp(z, max=threshold))) / beta)
 
@@ -494,12 +526,12 @@ def _in_dtype(x: Proxy, dtype: torch.dtype) -> Proxy:
     return x.recorder.cast(x, kind_of(dtype))
 
 
-for _names, _dtype in (
+for _methods, _dtype in (
     (("float", "double", "half", "bfloat16"), torch.float32),
     (("int", "long", "short"), torch.int64),
     (("bool",), torch.bool),
 ):
-    _function(*_names)(lambda x, dtype=_dtype, **layout: _in_dtype(x, dtype))
+    _function(*_methods)(lambda x, dtype=_dtype, **layout: _in_dtype(x, dtype))
 
 
 @_function("to", "type", "type_as")
@@ -550,7 +582,9 @@ def _ones_like(x: Proxy, *, dtype: torch.dtype | None = None, **layout: Any) -> 
 
 
 @_function("full_like")
-def _full_like(x: Proxy, fill_value: Any, *, dtype=None, **layout: Any) -> Proxy:
+def _full_like(
+    x: Proxy, fill_value: Any, *, dtype: torch.dtype | None = None, **layout: Any
+) -> Proxy:
     return _filled(x, fill_value, dtype)
 
 
@@ -565,12 +599,14 @@ def _new_ones(x: Proxy, *size: Any, dtype: torch.dtype | None = None, **layout: 
 
 
 @_function("new_full")
-def _new_full(x: Proxy, size: Any, fill_value: Any, *, dtype=None, **layout: Any) -> Proxy:
+def _new_full(
+    x: Proxy, size: Any, fill_value: Any, *, dtype: torch.dtype | None = None, **layout: Any
+) -> Proxy:
     return _view(_filled(x, fill_value, dtype), size)
 
 
 @_function("new_tensor")
-def _new_tensor(x: Proxy, data: Any, *, dtype=None, **layout: Any) -> Proxy:
+def _new_tensor(x: Proxy, data: Any, *, dtype: torch.dtype | None = None, **layout: Any) -> Proxy:
     return _filled(x, data, dtype)
 
 
@@ -584,7 +620,9 @@ def _fill(x: Proxy, value: Any) -> Proxy:
 
 def _reduction(*names: str) -> Callable:
     def register(function: Callable) -> Callable:
-        def call(recorder: Recorder, spoken: str, x: Any, *dims: Any, dtype=None, **named: Any):
+        def call(
+            recorder: Recorder, spoken: str, x: Any, *dims: Any, dtype: Any = None, **named: Any
+        ) -> Proxy:
             row = row_of(recorder, x)
             result = function([recorder.lift(x, spoken)] if row is None else row.numbers, *dims)
             return result if dtype is None else _in_dtype(result, dtype)
@@ -656,7 +694,9 @@ def _min(x: Proxy, other: Any = None) -> Proxy:
     return x if other is None else _minimum(x, x.recorder.lift(other))
 
 
-def _embedding(recorder: Recorder, spoken: str, input: Any, weight: Tensor, *args: Any, **named):
+def _embedding(
+    recorder: Recorder, spoken: str, input: Any, weight: Tensor, *args: Any, **named: Any
+) -> Any:
     return indexed(Indexed(recorder, weight, [None] * weight.dim()), (input,))
 
 

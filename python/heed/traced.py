@@ -5,7 +5,8 @@ write down. What torch's functions do to them is in trace_functions.py.
 import os
 import sys
 from collections.abc import Callable, Iterable, Sequence
-from typing import Any, NoReturn
+from types import FrameType
+from typing import TYPE_CHECKING, Any, NoReturn
 
 import torch
 from torch import Tensor
@@ -56,7 +57,7 @@ _SKIPPED = (os.path.dirname(__file__) + os.sep, os.path.dirname(torch.__file__) 
 
 def line_of_the_mod() -> str:
     """'file:line: ' of the innermost caller that is neither Heed nor torch."""
-    frame = sys._getframe()
+    frame: FrameType | None = sys._getframe()
     while frame is not None and frame.f_code.co_filename.startswith(_SKIPPED):
         frame = frame.f_back
     return "" if frame is None else f"{frame.f_code.co_filename}:{frame.f_lineno}: "
@@ -78,14 +79,31 @@ def _used_whole(shape: Sequence[int]) -> str:
     return f"a captured tensor of shape [{sizes}] is used whole; index it, as in x[{example}]"
 
 
-class Proxy:
+if TYPE_CHECKING:
+
+    class _Operators:
+        """Python's operators, for type checkers: trace_functions.py gives them to Proxy."""
+
+        def _unary(self) -> "Proxy": ...
+        def _binary(self, other: Any) -> "Proxy": ...
+
+        __neg__ = __abs__ = __invert__ = _unary
+        __add__ = __sub__ = __mul__ = __truediv__ = __floordiv__ = __mod__ = __pow__ = _binary
+        __radd__ = __rsub__ = __rmul__ = __rtruediv__ = __rfloordiv__ = __rpow__ = _binary
+        __and__ = __or__ = __xor__ = __lt__ = __le__ = __gt__ = __ge__ = _binary
+        __eq__ = __ne__ = _binary  # type: ignore[assignment]
+else:
+    _Operators = object
+
+
+class Proxy(_Operators):
     """A number that isn't known yet: `node` is an instruction's number, or the text of a leaf or
     constant; `kind` is "float", "int" or "bool"; `value` is a constant's."""
 
     __slots__ = ("recorder", "node", "kind", "value")
     __hash__ = object.__hash__  # operators are added by trace_functions.py, == among them
 
-    def __init__(self, recorder: "Recorder", node: int | str, kind: str, value=None) -> None:
+    def __init__(self, recorder: "Recorder", node: int | str, kind: str, value: Any = None) -> None:
         self.recorder, self.node, self.kind, self.value = recorder, node, kind, value
 
     @classmethod
@@ -101,7 +119,7 @@ class Proxy:
     def __repr__(self) -> str:
         return f"<{self.kind} not known while tracing>"
 
-    def __getitem__(self, index):
+    def __getitem__(self, index: Any) -> "Proxy":
         if index is not None and index is not Ellipsis and index != ():
             refuse("x[...]", f"{_SINGLE}; index a captured tensor")
         return self
@@ -137,7 +155,7 @@ class Proxy:
     def is_floating_point(self) -> bool:
         return self.kind == "float"
 
-    def __getattr__(self, name: str):
+    def __getattr__(self, name: str) -> Any:
         if not name.startswith("__") and hasattr(Tensor, name):
             refuse(f"Tensor.{name}", UNKNOWN)
         raise AttributeError(f"a number of a score program has no attribute {name!r}")
@@ -160,10 +178,10 @@ class Indexed:
     def shape(self) -> torch.Size:
         return torch.Size(n for n, at in zip(self.tensor.shape, self.at, strict=True) if at is None)
 
-    def __getitem__(self, index) -> "Proxy | Indexed":
+    def __getitem__(self, index: Any) -> "Proxy | Indexed":
         return indexed(self, index)
 
-    def __getattr__(self, name: str):
+    def __getattr__(self, name: str) -> Any:
         if not name.startswith("__") and hasattr(Tensor, name):
             refuse(f"Tensor.{name}", _used_whole(self.shape))
         raise AttributeError(f"an indexed tensor has no attribute {name!r}")
@@ -191,7 +209,7 @@ class Row:
             refuse("x[...]", "expected an integer that is known now")
         return self.numbers[index]
 
-    def __getattr__(self, name: str):
+    def __getattr__(self, name: str) -> Any:
         if not name.startswith("__") and hasattr(Tensor, name):
             refuse(f"Tensor.{name}", _used_whole(self.shape))
         raise AttributeError(f"a row of numbers has no attribute {name!r}")
@@ -248,9 +266,10 @@ def indexed(base: Indexed, index: Any) -> Proxy | Indexed:
         else:
             at[dim] = recorder.index(item, tensor.shape[dim])
         dim += 1
-    if any(item is None for item in at):  # not `None in at`: == writes an instruction
+    known = [item for item in at if item is not None]
+    if len(known) < len(at):
         return Indexed(recorder, tensor, at)
-    return recorder.lookup(tensor, at)
+    return recorder.lookup(tensor, known)
 
 
 class Recorder:
@@ -306,7 +325,7 @@ class Recorder:
         if isinstance(x, (int, float)):
             return self.constant(x)
         if isinstance(x, (Tensor, Indexed, Row)):
-            if len(x.shape) > 0:
+            if not isinstance(x, Tensor) or x.dim() > 0:
                 refuse(operation, _used_whole(x.shape), getattr(x, "line", None))
             # An infinity is worth knowing: where(c, score, -inf) is a mask.
             if not x.requires_grad and (id(x) in self.born or bool(torch.isinf(x))):
@@ -354,8 +373,9 @@ _STAND_INS = (Proxy, Indexed, Row)
 def dispatch(func: Callable, args: tuple, kwargs: dict) -> Any:
     """A function or method of torch that has stand-ins among its arguments."""
     name = func.__name__
-    traced = find_traced(args)
-    recorder = (find_traced(kwargs.values()) if traced is None else traced).recorder
+    traced = find_traced((*args, *kwargs.values()))
+    assert traced is not None  # torch calls this because of it
+    recorder = traced.recorder
     if name == "__getitem__":
         base, index = args
         if isinstance(base, Tensor):

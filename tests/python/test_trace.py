@@ -122,6 +122,9 @@ TEXTS = [
     (lambda x, b, h, t, s: x * ((s < t) ^ (t < 1)), "x0 = s < t; x1 = t < 1; x2 = int(x0); x3 = int(x1); x4 = x2 != x3; x5 = int(x4); x6 = dot * x5; score = x6"),
     (lambda x, b, h, t, s: (s < t) * (t < 1) + (s == t), "x0 = s < t; x1 = t < 1; x2 = x0 & x1; x3 = s == t; x4 = x2 | x3; x5 = float(x4); score = x5"),
     (lambda x, b, h, t, s: x * (t & 3), "x0 = t % 4; x1 = dot * x0; score = x1"),
+    (lambda x, b, h, t, s: x * (6 & t), "x0 = t // 2; x1 = x0 % 4; x2 = x1 * 2; x3 = dot * x2; score = x3"),
+    (lambda x, b, h, t, s: x * (t & ~7), "x0 = t % 8; x1 = t - x0; x2 = dot * x1; score = x2"),
+    (lambda x, b, h, t, s: x + (s >> 2) * (s << h), "x0 = s // 4; x1 = pow(2, h); x2 = int(x1); x3 = s * x2; x4 = x0 * x3; x5 = dot + x4; score = x5"),
     # What the result doesn't need is not there.
     (lambda x, b, h, t, s: (x.exp() + SLOPE[h], x + 1)[1], "x0 = dot + 1; score = x0"),
 ]  # fmt: skip
@@ -306,7 +309,8 @@ REFUSED = [
     (lambda x, b, h, t, s: torch.stack([x, x]), "torch.stack: not an operation"),
     (lambda x, b, h, t, s: numpy.cbrt(x), "numpy.cbrt: not an operation"),
     (lambda x, b, h, t, s: F.gelu(x), "gelu: erf is not an operation of score programs; write approximate='tanh'"),
-    (lambda x, b, h, t, s: t & s, "&: bits are for booleans"),
+    (lambda x, b, h, t, s: t & x, "&: a float has no bits here; write .int()"),
+    (lambda x, b, h, t, s: x >> 1, ">>: a float has no bits here; write .int()"),
     (lambda x, b, h, t, s: x + "1", "+: expected a number, got str"),
     (lambda x, b, h, t, s: x.new_ones((3,)), "view: a single number has no shape [3]"),
     (lambda x, b, h, t, s: x.view(torch.int32), "view: a number's bits can't be read as another type"),
