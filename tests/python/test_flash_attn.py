@@ -6,6 +6,10 @@ import math
 import formula
 import pytest
 import torch
+from torch._subclasses.fake_tensor import FakeTensorMode
+from torch.autograd import grad, gradcheck
+
+from heed import flash_attn
 from heed.flash_attn import (
     flash_attn_func,
     flash_attn_kvpacked_func,
@@ -15,10 +19,6 @@ from heed.flash_attn import (
     flash_attn_varlen_qkvpacked_func,
     flash_attn_with_kvcache,
 )
-from torch._subclasses.fake_tensor import FakeTensorMode
-from torch.autograd import grad, gradcheck
-
-from heed import flash_attn
 
 SLOPES = torch.tensor([[0.3, 0.1, 0.05, 0.2], [0.02, 0.25, 0.15, 0.4]])  # [B,H]
 
