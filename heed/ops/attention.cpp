@@ -25,7 +25,7 @@ at::Tensor varlen_attention(const at::Tensor& q, const at::Tensor& k, const at::
 std::tuple<at::Tensor, at::Tensor> varlen_attention_with_lse(
     const at::Tensor& q, const at::Tensor& k, const at::Tensor& v, const at::Tensor& cu_seqlens_q,
     const at::Tensor& cu_seqlens_k, const AttentionOptions& options) {
-  return operators::varlen_attention(
+  return operators::attention(
       {.q = q, .k = k, .v = v, .cu_seqlens_q = cu_seqlens_q, .cu_seqlens_k = cu_seqlens_k},
       options);
 }

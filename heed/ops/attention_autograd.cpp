@@ -1,14 +1,17 @@
-// The operators' derivatives: attention has one, its backward has none and says so.
+// The operators' derivatives: the first by the engine; the second, and forward mode, by the formula
+// with every score stored.
 #include <ATen/core/LegacyTypeDispatch.h>
 #include <ATen/core/grad_mode.h>
+#include <ATen/ops/empty.h>
 #include <ATen/ops/zeros_like.h>
-#include <torch/csrc/autograd/custom_function.h>
 
 #include <optional>
 #include <string>
 #include <utility>
 #include <vector>
 
+#include "heed/ops/attention_formula.h"
+#include "heed/ops/autograd.h"
 #include "heed/ops/checks.h"
 #include "heed/ops/kernels.h"
 #include "heed/ops/operands.h"
@@ -20,39 +23,44 @@ using at::Tensor;
 using operators::Gradients;
 using operators::Inputs;
 using operators::OutputGradients;
-using torch::autograd::AutogradContext;
-using torch::autograd::variable_list;
 
-// Whether a derivative is asked for; a forward-mode tangent counts, so that apply() refuses it
-// aloud.
-bool differentiates(at::TensorList inputs) {
-  for (const Tensor& input : inputs) {
-    if (at::GradMode::is_enabled() && input.requires_grad()) return true;
-    if (input._fw_grad(/*level=*/0).defined()) return true;
-  }
-  return false;
-}
-
-void add_defined(variable_list& list, std::initializer_list<Tensor> tensors) {
-  for (const Tensor& tensor : tensors) {
-    if (tensor.defined()) list.push_back(tensor);
-  }
-}
-
-// What gradients flow to, in the order of the gradients that AttentionFunction gives.
+// What gradients flow to, in the order of Gradients.
 variable_list leaves_of(const Inputs& inputs, const AttentionOptions& options) {
-  variable_list leaves;
-  add_defined(leaves, {inputs.q, inputs.k, inputs.v, options.weight, options.sinks});
+  variable_list leaves = {inputs.q, inputs.k, inputs.v, options.weight, options.sinks};
   leaves.insert(leaves.end(), options.program.tables.begin(), options.program.tables.end());
   return leaves;
 }
+constexpr size_t kTables = 5;  // where they begin
 
-// All that the backward needs, as a context can keep it.
+variable_list flat(const Gradients& gradients) {
+  const auto& [d_q, d_k, d_v, d_weight, d_sinks, d_tables] = gradients;
+  variable_list list = {d_q, d_k, d_v, d_weight, d_sinks};
+  list.insert(list.end(), d_tables.begin(), d_tables.end());
+  return list;
+}
+
+// The formula of (out, lse) by the leaves.
+Formula formula_of(const Inputs& inputs, const AttentionOptions& options) {
+  return
+      [inputs = inputs, options = options](const variable_list& leaves) mutable -> variable_list {
+        inputs.q = leaves[0];
+        inputs.k = leaves[1];
+        inputs.v = leaves[2];
+        options.weight = leaves[3];
+        options.sinks = leaves[4];
+        options.program.tables.assign(leaves.begin() + kTables, leaves.end());
+        const auto [out, lse] = attention_formula(inputs, options);
+        return {out, lse};
+      };
+}
+
+// All that a derivative needs, as a context can keep it.
 void save(AutogradContext* ctx, const Inputs& inputs, const AttentionOptions& options,
-          const Tensor& out, const Tensor& lse) {
+          const OutputGradients& outputs) {
   variable_list tensors = {
-      inputs.q, inputs.k,       inputs.v,           inputs.cu_seqlens_q, inputs.cu_seqlens_k, out,
-      lse,      options.weight, options.kv_lengths, options.sinks,       options.drawn_seed};
+      inputs.q,       inputs.k,      inputs.v,          inputs.cu_seqlens_q, inputs.cu_seqlens_k,
+      outputs.out,    outputs.lse,   outputs.d_out,     outputs.d_lse,       options.kv_lengths,
+      options.weight, options.sinks, options.drawn_seed};
   tensors.insert(tensors.end(), options.program.tables.begin(), options.program.tables.end());
   ctx->save_for_backward(std::move(tensors));
   auto& data = ctx->saved_data;
@@ -69,120 +77,148 @@ void save(AutogradContext* ctx, const Inputs& inputs, const AttentionOptions& op
 struct Saved {
   Inputs inputs;
   AttentionOptions options;
-  OutputGradients outputs;  // d_out and d_lse undefined
+  OutputGradients outputs;
 };
 
 Saved saved_by(AutogradContext* ctx) {
   const variable_list tensors = ctx->get_saved_variables();
   auto& data = ctx->saved_data;
   const std::vector<int64_t> window = data["window"].toIntVector();
-  return {.inputs = {.q = tensors[0],
-                     .k = tensors[1],
-                     .v = tensors[2],
-                     .cu_seqlens_q = tensors[3],
-                     .cu_seqlens_k = tensors[4]},
-          .options = {.score = static_cast<Score>(data["score"].toInt()),
-                      .program = {data["program"].toStringRef(),
-                                  variable_list(tensors.begin() + 11, tensors.end())},
-                      .causal = static_cast<Causal>(data["causal"].toInt()),
-                      .window = {.left = window[0], .right = window[1]},
-                      .scale = data["scale"].toOptional<double>(),
-                      .weight = tensors[7],
-                      .kv_lengths = tensors[8],
-                      .sinks = tensors[9],
-                      .top_k = data["top_k"].toInt(),
-                      .dropout_p = data["dropout_p"].toDouble(),
-                      .seed = data["seed"].toOptional<int64_t>(),
-                      .drawn_seed = tensors[10]},
-          .outputs = {.out = tensors[5], .lse = tensors[6], .d_out = {}}};
+  return {
+      .inputs = {.q = tensors[0],
+                 .k = tensors[1],
+                 .v = tensors[2],
+                 .cu_seqlens_q = tensors[3],
+                 .cu_seqlens_k = tensors[4]},
+      .options = {.score = static_cast<Score>(data["score"].toInt()),
+                  .program = {data["program"].toStringRef(),
+                              variable_list(tensors.begin() + 13, tensors.end())},
+                  .causal = static_cast<Causal>(data["causal"].toInt()),
+                  .window = {.left = window[0], .right = window[1]},
+                  .scale = data["scale"].toOptional<double>(),
+                  .weight = tensors[10],
+                  .kv_lengths = tensors[9],
+                  .sinks = tensors[11],
+                  .top_k = data["top_k"].toInt(),
+                  .dropout_p = data["dropout_p"].toDouble(),
+                  .seed = data["seed"].toOptional<int64_t>(),
+                  .drawn_seed = tensors[12]},
+      .outputs = {.out = tensors[5], .lse = tensors[6], .d_out = tensors[7], .d_lse = tensors[8]}};
 }
 
-std::tuple<Tensor, Tensor> call_forward(const Inputs& inputs, const AttentionOptions& options) {
-  return inputs.packed() ? operators::varlen_attention(inputs, options)
-                         : operators::attention(inputs, options);
-}
-
-struct AttentionFunction : torch::autograd::Function<AttentionFunction> {
+// Gradients of leaves.
+struct AttentionDerivative : torch::autograd::Function<AttentionDerivative> {
   static constexpr bool is_traceable = true;
-
-  // `leaves` are what autograd sees of inputs and options.
-  static variable_list forward(AutogradContext* ctx, at::TensorList /*leaves*/,
-                               const Inputs& inputs, const AttentionOptions& options) {
-    at::AutoDispatchBelowADInplaceOrView below_autograd;
-    auto [out, lse] = call_forward(inputs, options);
-    ctx->set_materialize_grads(false);
-    save(ctx, inputs, options, out, lse);
-    return {out, lse};
-  }
 
   static variable_list backward(AutogradContext* ctx, const variable_list& d_outputs) {
     auto [inputs, options, outputs] = saved_by(ctx);
-    const size_t leaves = leaves_of(inputs, options).size();
-    const size_t others = 2;  // inputs and options, arguments of forward too
-    if (!d_outputs[0].defined() && !d_outputs[1].defined()) return variable_list(leaves + others);
+    const size_t tables = options.program.tables.size();
+    if (!d_outputs[0].defined() && !d_outputs[1].defined()) return variable_list(kTables + tables);
     outputs.d_out = d_outputs[0].defined() ? d_outputs[0] : at::zeros_like(outputs.out);
     outputs.d_lse = d_outputs[1];
-    std::vector<bool> wanted_tables;
-    for (size_t leaf = leaves - options.program.tables.size(); leaf < leaves; ++leaf) {
-      wanted_tables.push_back(ctx->needs_input_grad(leaf));
+    std::vector<bool> wanted;
+    for (size_t i = 0; i < tables; ++i) wanted.push_back(ctx->needs_input_grad(kTables + i));
+    variable_list results = flat(operators::attention_backward(inputs, outputs, wanted, options));
+    if (!options.weight.defined()) results[3] = Tensor();
+    if (!options.sinks.defined()) results[4] = Tensor();
+    for (size_t i = 0; i < tables; ++i) {
+      if (!wanted[i]) results[kTables + i] = Tensor();
     }
-    const Gradients gradients =
-        operators::attention_backward(inputs, outputs, wanted_tables, options);
-    variable_list results = {gradients.d_q, gradients.d_k, gradients.d_v};
-    if (options.weight.defined()) results.push_back(gradients.d_weight);
-    if (options.sinks.defined()) results.push_back(gradients.d_sinks);
-    for (size_t i = 0; i < wanted_tables.size(); ++i) {
-      results.push_back(wanted_tables[i] ? gradients.d_tables[i] : Tensor());
-    }
-    results.resize(leaves + others);
     return results;
   }
 };
 
-// Without this, torch would only warn about a second derivative and give none.
-struct BackwardFunction : torch::autograd::Function<BackwardFunction> {
-  static variable_list forward(AutogradContext*, at::TensorList /*inputs*/,
-                               const variable_list& gradients) {
-    return gradients;
-  }
-  static variable_list backward(AutogradContext*, const variable_list&) {
-    TORCH_CHECK_NOT_IMPLEMENTED(false, "[attention] has no second derivative");
+// Gradients of leaves, d_out and d_lse: out and lse are functions of the leaves.
+struct SecondDerivative : torch::autograd::Function<SecondDerivative> {
+  static constexpr bool is_traceable = true;
+
+  static variable_list backward(AutogradContext* ctx, const variable_list& d_gradients) {
+    const auto [inputs, options, outputs] = saved_by(ctx);
+    return second_derivative(formula_of(inputs, options), leaves_of(inputs, options),
+                             {outputs.d_out, outputs.d_lse}, d_gradients);
   }
 };
 
-std::tuple<Tensor, Tensor> attend(const char* op, const OptionWords& words, Inputs inputs) {
-  AttentionOptions options = parse_options(op, words);
-  spell_out(op, inputs, options);
-  const variable_list leaves = leaves_of(inputs, options);
-  if (!differentiates(leaves)) {
-    at::AutoDispatchBelowADInplaceOrView below_autograd;
-    return call_forward(inputs, options);
+// Whether autograd has nothing to do, and nothing is to be said in other operations: most calls of
+// a model that is used, not trained.
+bool is_plain(const OptionWords& words, const Inputs& inputs) {
+  if (words.kind == "cosine" || words.dropout_p != 0) return false;
+  if (words.weight || words.sinks || (words.tables && !words.tables->empty())) return false;
+  for (const Tensor* input : {&inputs.q, &inputs.k, &inputs.v}) {
+    if (at::GradMode::is_enabled() && input->requires_grad()) return false;
+    if (input->_fw_grad(/*level=*/0).defined()) return false;
   }
-  const variable_list outputs = AttentionFunction::apply(at::TensorList(leaves), inputs, options);
-  return {outputs[0], outputs[1]};
+  return true;
+}
+
+std::tuple<Tensor, Tensor> attend(const char* op, const OptionWords& words, Inputs inputs) {
+  if (is_plain(words, inputs)) {
+    at::AutoDispatchBelowADInplaceOrView below_autograd;
+    return operators::attention(inputs, words);
+  }
+  AttentionOptions options = parse_options(op, words);
+  if (has_tangent(leaves_of(inputs, options))) {
+    check_inputs(op, inputs, options);
+    draw_seed(options);
+    return attention_formula(inputs, options);
+  }
+  spell_out(op, inputs, options);
+  std::tuple<Tensor, Tensor> outputs;
+  {
+    at::AutoDispatchBelowADInplaceOrView below_autograd;
+    outputs = operators::attention(inputs, options);
+  }
+  const variable_list leaves = leaves_of(inputs, options);
+  if (differentiates(leaves)) {
+    const auto& [out, lse] = outputs;
+    record<AttentionDerivative>(leaves, {out, lse}, [&](AutogradContext* ctx) {
+      save(ctx, inputs, options, {.out = out, .lse = lse, .d_out = {}});
+    });
+  }
+  return outputs;
+}
+
+Gradients gradients_by_formula(const Inputs& inputs, const AttentionOptions& options,
+                               const OutputGradients& outputs, const std::vector<bool>& wanted) {
+  const variable_list leaves = leaves_of(inputs, options);
+  variable_list found =
+      derivative(formula_of(inputs, options), leaves, {outputs.d_out, outputs.d_lse});
+  for (size_t i = 0; i < leaves.size(); ++i) {
+    const bool is_table = i >= kTables;
+    const bool is_wanted =
+        is_table ? i - kTables < wanted.size() && wanted[i - kTables] : leaves[i].defined();
+    if (!is_wanted) {
+      found[i] = at::empty({0}, inputs.q.options());
+    } else if (!found[i].defined()) {
+      found[i] = at::zeros_like(leaves[i]);
+    }
+  }
+  return {.d_q = found[0],
+          .d_k = found[1],
+          .d_v = found[2],
+          .d_weight = found[3],
+          .d_sinks = found[4],
+          .d_tables = variable_list(found.begin() + kTables, found.end())};
 }
 
 Gradients attend_backward(const char* op, const OptionWords& words, const Inputs& inputs,
-                          const OutputGradients& outputs, const std::vector<bool>& wanted_tables) {
+                          const OutputGradients& outputs, const std::vector<bool>& wanted) {
   const AttentionOptions options = parse_options(op, words);
+  variable_list leaves = leaves_of(inputs, options);
+  leaves.insert(leaves.end(), {outputs.d_out, outputs.d_lse});
+  if (has_tangent(leaves)) return gradients_by_formula(inputs, options, outputs, wanted);
   Gradients gradients;
   {
     at::AutoDispatchBelowADInplaceOrView below_autograd;
-    gradients = operators::attention_backward(inputs, outputs, wanted_tables, options);
+    gradients = operators::attention_backward(inputs, outputs, wanted, options);
   }
-  variable_list differentiable = leaves_of(inputs, options);
-  add_defined(differentiable, {outputs.out, outputs.lse, outputs.d_out, outputs.d_lse});
-  if (!differentiates(differentiable)) return gradients;
-  auto& [d_q, d_k, d_v, d_weight, d_sinks, d_tables] = gradients;
-  variable_list results = {d_q, d_k, d_v, d_weight, d_sinks};
-  results.insert(results.end(), d_tables.begin(), d_tables.end());
-  results = BackwardFunction::apply(at::TensorList(differentiable), results);
-  return {.d_q = results[0],
-          .d_k = results[1],
-          .d_v = results[2],
-          .d_weight = results[3],
-          .d_sinks = results[4],
-          .d_tables = variable_list(results.begin() + 5, results.end())};
+  if (differentiates(leaves)) {
+    record<SecondDerivative>(leaves, flat(gradients), [&](AutogradContext* ctx) {
+      save(ctx, inputs, options,
+           {.out = {}, .lse = {}, .d_out = outputs.d_out, .d_lse = outputs.d_lse});
+    });
+  }
+  return gradients;
 }
 
 }  // namespace

@@ -1,12 +1,11 @@
 // The operators' CPU kernels: tensors in, views to heed/core, tensors out.
-#include <ATen/ops/empty.h>
-
 #include <tuple>
 #include <vector>
 
 #include "heed/ops/executor.h"
 #include "heed/ops/kernels.h"
 #include "heed/ops/operands.h"
+#include "heed/ops/results.h"
 
 namespace heed {
 namespace {
@@ -17,10 +16,8 @@ using operators::Inputs;
 using operators::OutputGradients;
 
 std::tuple<Tensor, Tensor> attend(const char* op, const OptionWords& words, const Inputs& inputs) {
-  const AttentionOptions options = parse_options(op, words);
-  const Operands operands = operands_of(op, check_inputs(op, inputs, options), inputs, options);
-  const Tensor out = empty_in_order_of(inputs.q, operands.sizes.Dv);
-  const Tensor lse = empty_lse(operands.sizes, inputs);
+  const auto [checked, out, lse] = attention_results(op, words, inputs);
+  const Operands operands = operands_of(op, checked, inputs);
   TorchExecutor executor;
   for_element(out, [&](auto zero) {
     using E = decltype(zero);
@@ -64,24 +61,21 @@ void differentiate(const Operands& operands, const OutputGradients& outputs,
 
 Gradients attend_backward(const char* op, const OptionWords& words, const Inputs& inputs,
                           OutputGradients outputs, const std::vector<bool>& wanted_tables) {
-  const AttentionOptions options = parse_options(op, words);
-  const SymShape checked = check_inputs(op, inputs, options);
-  check_gradients(op, checked, inputs, options, outputs);
-  check_derivative(op, wanted_tables, options);
-  const Operands operands = operands_of(op, checked, inputs, options);
+  auto [checked, gradients] = backward_results(op, words, inputs, outputs, wanted_tables,
+                                               /*summed=*/real_type(inputs.q));
+  const Operands operands = operands_of(op, checked, inputs);
   outputs.out = with_contiguous_rows(outputs.out);
   outputs.d_out = with_contiguous_rows(outputs.d_out);
   outputs.lse = outputs.lse.contiguous();
   if (outputs.d_lse.defined()) outputs.d_lse = outputs.d_lse.contiguous();
-  Gradients gradients =
-      empty_gradients(checked, inputs, options, wanted_tables, /*summed=*/real_type(inputs.q));
   for_element(inputs.q, [&](auto zero) {
     differentiate<decltype(zero)>(operands, outputs, wanted_tables, gradients);
   });
   const at::ScalarType type = inputs.q.scalar_type();
   for (size_t i = 0; i < wanted_tables.size(); ++i) {
     if (!wanted_tables[i]) continue;
-    gradients.d_tables[i] = gradients.d_tables[i].to(options.program.tables[i].scalar_type());
+    gradients.d_tables[i] =
+        gradients.d_tables[i].to(checked.options.program.tables[i].scalar_type());
   }
   gradients.d_weight = gradients.d_weight.to(type);
   gradients.d_sinks = gradients.d_sinks.to(type);
@@ -90,12 +84,9 @@ Gradients attend_backward(const char* op, const OptionWords& words, const Inputs
 
 Tensor weights(const OptionWords& words, const Tensor& q, const Tensor& k) {
   const char* op = "attention_weights";
-  const AttentionOptions options = parse_options(op, words);
-  const Inputs inputs{.q = q, .k = k};
-  const Operands operands = operands_of(op, check_scores(op, inputs, options), inputs, options);
-  const Shape& shape = operands.shape;
-  const Tensor lse = empty_lse(operands.sizes, inputs);
-  const Tensor p = at::empty({shape.B, shape.H, shape.T, shape.S}, lse.options());
+  const Inputs inputs{.q = q, .k = k, .v = {}};
+  const auto [checked, lse, p] = weights_results(op, words, inputs);
+  const Operands operands = operands_of(op, checked, inputs);
   TorchExecutor executor;
   for_element(q, [&](auto zero) {
     using E = decltype(zero);

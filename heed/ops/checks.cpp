@@ -1,89 +1,19 @@
-// Checks of attention's arguments; each failure is one line: "[op] argument: expected ..., got
-// ...".
+// Checks of all of an operator's arguments together.
 #include "heed/ops/checks.h"
 
-#include <c10/core/ScalarType.h>
-#include <c10/core/SymBool.h>
-#include <c10/util/Exception.h>
 #include <c10/util/StringUtil.h>
 
 #include <charconv>
-#include <initializer_list>
-#include <sstream>
 #include <string>
 #include <string_view>
+
+#include "heed/ops/arguments.h"
 
 namespace heed {
 namespace {
 
 using operators::Inputs;
 using operators::OutputGradients;
-
-struct Argument {
-  const char* op;
-  const char* name;
-};
-
-// The one form of every message.
-template <class Expected, class Got>
-std::string message(Argument argument, const Expected& expected, const Got& got) {
-  std::ostringstream text;
-  text << '[' << argument.op << "] " << argument.name << ": expected " << expected << ", got "
-       << got;
-  return text.str();
-}
-
-std::string list(c10::SymIntArrayRef sizes) {
-  std::ostringstream text;
-  const char* separator = "[";
-  for (const c10::SymInt& size : sizes) {
-    text << separator << size;
-    separator = ",";
-  }
-  if (sizes.empty()) text << '[';
-  text << ']';
-  return text.str();
-}
-
-bool holds(const c10::SymBool& condition) { return condition.expect_true(__FILE__, __LINE__); }
-
-void check_rank(Argument argument, const at::Tensor& tensor, const char* letters, int64_t rank) {
-  TORCH_CHECK(tensor.dim() == rank, message(argument, letters, list(tensor.sym_sizes())));
-}
-
-void check_shape(Argument argument, const at::Tensor& tensor, const char* letters,
-                 std::initializer_list<c10::SymInt> expected) {
-  const c10::SymIntArrayRef sizes = tensor.sym_sizes();
-  bool same = sizes.size() == expected.size();
-  for (size_t i = 0; same && i < sizes.size(); ++i) {
-    same = holds(sizes[i].sym_eq(expected.begin()[i]));
-  }
-  TORCH_CHECK(same, message(argument, std::string(letters) + " = " + list(expected), list(sizes)));
-}
-
-std::string name_of(at::ScalarType type) { return std::string(c10::getDtypeNames(type).first); }
-
-void check_dtype(Argument argument, const at::Tensor& tensor, at::ScalarType expected) {
-  TORCH_CHECK(
-      tensor.scalar_type() == expected,
-      message(argument, std::string("dtype ") + name_of(expected), name_of(tensor.scalar_type())));
-}
-
-void check_device(Argument argument, const at::Tensor& tensor, const at::Tensor& q) {
-  TORCH_CHECK(tensor.device() == q.device(),
-              message(argument, "q's device " + q.device().str(), tensor.device().str()));
-}
-
-void check_tensor(Argument argument, const at::Tensor& tensor, at::ScalarType type,
-                  const at::Tensor& q) {
-  TORCH_CHECK(tensor.defined(), message(argument, "a tensor", "None"));
-  check_dtype(argument, tensor, type);
-  check_device(argument, tensor, q);
-}
-
-void check_like_query(Argument argument, const at::Tensor& tensor, const at::Tensor& q) {
-  check_tensor(argument, tensor, q.scalar_type(), q);
-}
 
 // The dimensions' letters in messages.
 struct Letters {
@@ -104,6 +34,7 @@ void check_query(const char* op, const at::Tensor& q, const Letters& letters) {
       type == at::kFloat || type == at::kBFloat16 || type == at::kHalf || type == at::kDouble,
       message(argument, "dtype float32, bfloat16, float16 or float64", name_of(type)));
   TORCH_CHECK(q.is_cpu() || q.is_meta(), message(argument, "a CPU tensor", q.device().str()));
+  check_dense(argument, q);
   check_rank(argument, q, letters.q, letters.rank);
 }
 
@@ -331,26 +262,30 @@ SymShape check_inputs(const char* op, const Inputs& inputs, const AttentionOptio
   return shape;
 }
 
+void check_out(Argument argument, const at::Tensor& tensor, const SymShape& shape,
+               const Inputs& inputs) {
+  check_like_query(argument, tensor, inputs.q);
+  const char* letters = letters_of(inputs).out;
+  if (inputs.packed()) return check_shape(argument, tensor, letters, {shape.T, shape.H, shape.Dv});
+  check_shape(argument, tensor, letters, {shape.B, shape.H, shape.T, shape.Dv});
+}
+
+void check_lse(Argument argument, const at::Tensor& tensor, const SymShape& shape,
+               const Inputs& inputs) {
+  check_tensor(argument, tensor, real_type(inputs.q), inputs.q);
+  const char* letters = letters_of(inputs).lse;
+  if (inputs.packed()) return check_shape(argument, tensor, letters, {shape.H, shape.T});
+  check_shape(argument, tensor, letters, {shape.B, shape.H, shape.T});
+}
+
 void check_gradients(const char* op, const SymShape& shape, const Inputs& inputs,
                      const AttentionOptions& options, const OutputGradients& gradients) {
   TORCH_CHECK(options.dropout_p == 0 || options.seed || options.drawn_seed.defined(),
               message({op, "seed"}, "the forward's with dropout_p > 0", "None"));
-  const Letters& letters = letters_of(inputs);
-  const auto check = [&](const char* name, const at::Tensor& tensor, bool is_lse) {
-    const Argument argument{op, name};
-    const at::ScalarType type = is_lse ? real_type(inputs.q) : inputs.q.scalar_type();
-    check_tensor(argument, tensor, type, inputs.q);
-    if (inputs.packed()) {
-      if (is_lse) return check_shape(argument, tensor, letters.lse, {shape.H, shape.T});
-      return check_shape(argument, tensor, letters.out, {shape.T, shape.H, shape.Dv});
-    }
-    if (is_lse) return check_shape(argument, tensor, letters.lse, {shape.B, shape.H, shape.T});
-    check_shape(argument, tensor, letters.out, {shape.B, shape.H, shape.T, shape.Dv});
-  };
-  check("out", gradients.out, /*is_lse=*/false);
-  check("lse", gradients.lse, /*is_lse=*/true);
-  check("d_out", gradients.d_out, /*is_lse=*/false);
-  if (gradients.d_lse.defined()) check("d_lse", gradients.d_lse, /*is_lse=*/true);
+  check_out({op, "out"}, gradients.out, shape, inputs);
+  check_lse({op, "lse"}, gradients.lse, shape, inputs);
+  check_out({op, "d_out"}, gradients.d_out, shape, inputs);
+  if (gradients.d_lse.defined()) check_lse({op, "d_lse"}, gradients.d_lse, shape, inputs);
 }
 
 void check_derivative(const char* op, const std::vector<bool>& wanted,
@@ -363,7 +298,7 @@ void check_derivative(const char* op, const std::vector<bool>& wanted,
   for (size_t i = 0; i < wanted.size(); ++i) {
     TORCH_CHECK(!wanted[i] || tables[i].is_floating_point(),
                 message({op, "wanted_tables"}, "floating-point tables",
-                        name_of(tables[i].scalar_type()) + " at " + std::to_string(i)));
+                        c10::str(name_of(tables[i].scalar_type()), " at ", i)));
   }
 }
 

@@ -1,5 +1,4 @@
-// The one place where arguments are checked; a message names the operator, the argument, what was
-// expected and got.
+// The one place where an operator's arguments are checked and its options read.
 #pragma once
 
 #include <ATen/core/Tensor.h>
@@ -10,6 +9,7 @@
 #include <vector>
 
 #include "heed/core/view.h"
+#include "heed/ops/arguments.h"
 #include "heed/ops/attention.h"
 #include "heed/ops/operators.h"
 #include "heed/ops/options.h"
@@ -36,6 +36,12 @@ SymShape check_scores(const char* op, const operators::Inputs& inputs,
 // The same, and the values.
 SymShape check_inputs(const char* op, const operators::Inputs& inputs,
                       const AttentionOptions& options);
+
+// A tensor in the shape and type of out; of lse.
+void check_out(Argument argument, const at::Tensor& tensor, const SymShape& shape,
+               const operators::Inputs& inputs);
+void check_lse(Argument argument, const at::Tensor& tensor, const SymShape& shape,
+               const operators::Inputs& inputs);
 
 // Checks what the backward takes besides.
 void check_gradients(const char* op, const SymShape& shape, const operators::Inputs& inputs,

@@ -4,11 +4,7 @@
 #include <ATen/core/Tensor.h>
 #include <c10/core/SymInt.h>
 
-#include <optional>
-#include <vector>
-
 #include "heed/core/view.h"
-#include "heed/ops/checks.h"
 
 namespace heed {
 
@@ -19,20 +15,6 @@ at::Tensor with_contiguous_rows(const at::Tensor& tensor);
 // [B,T,H,width] transposed, where `like` is, so that merging heads afterwards is a view. Of packed
 // sequences, always [sum T,H,width].
 at::Tensor empty_in_order_of(const at::Tensor& like, const c10::SymInt& width);
-
-// [B,H,T], or [H,sum T] of packed sequences.
-at::Tensor empty_lse(const SymShape& shape, const operators::Inputs& inputs);
-
-// What the backward writes. What is summed over queries (weight, sinks, tables) in `summed`, or in
-// the argument's own type where that is none.
-operators::Gradients empty_gradients(const SymShape& shape, const operators::Inputs& inputs,
-                                     const AttentionOptions& options,
-                                     const std::vector<bool>& wanted_tables,
-                                     std::optional<at::ScalarType> summed);
-
-// The tensors of a statistic: two for "top:n", else one.
-std::vector<at::Tensor> empty_statistic(const Statistic& statistic, const SymShape& shape,
-                                        const at::Tensor& q);
 
 // Rows of a [B,H,T,D] tensor, or of packed [sum T,H,D], which have no batch stride.
 template <class Pointer>

@@ -15,7 +15,7 @@ struct LinearAttentionOptions {
 
 // q [B,H,T,D], k [B,Hkv,S,D], v [B,Hkv,S,Dv] -> out [B,H,T,Dv] in q's dtype: float32, bfloat16 and
 // float16 run the kernels, float64 the scalar reference. A row without weight gives 0.
-// Differentiable once. Throws c10::Error naming the argument, expected and got.
+// Differentiable. Throws c10::Error naming the argument, expected and got.
 at::Tensor linear_attention(const at::Tensor& q, const at::Tensor& k, const at::Tensor& v,
                             const LinearAttentionOptions& options = {});
 

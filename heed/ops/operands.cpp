@@ -49,6 +49,12 @@ program::Sizes sizes_of(const AttentionInputs<float>& rules) {
 
 }  // namespace
 
+void draw_seed(AttentionOptions& options) {
+  if (options.dropout_p > 0 && !options.seed && !options.drawn_seed.defined()) {
+    options.drawn_seed = at::randint(std::numeric_limits<int64_t>::max(), {}, at::kLong);
+  }
+}
+
 void spell_out(const char* op, Inputs& inputs, AttentionOptions& options) {
   if (options.cosine) {
     check_scores(op, inputs, options);
@@ -57,15 +63,13 @@ void spell_out(const char* op, Inputs& inputs, AttentionOptions& options) {
     options.cosine = false;
     options.scale = options.scale.value_or(1.0);
   }
-  if (options.dropout_p > 0 && !options.seed && !options.drawn_seed.defined()) {
-    options.drawn_seed = at::randint(std::numeric_limits<int64_t>::max(), {}, at::kLong);
-  }
+  draw_seed(options);
 }
 
-Operands operands_of(const char* op, const SymShape& checked, Inputs inputs,
-                     AttentionOptions options) {
+Operands operands_of(const char* op, const Checked& checked, Inputs inputs) {
+  AttentionOptions options = checked.options;
   spell_out(op, inputs, options);
-  Operands operands{.sizes = checked, .shape = checked.concrete()};
+  Operands operands{.shape = checked.shape.concrete()};
   Shape& shape = operands.shape;
   inputs.q = with_contiguous_rows(inputs.q);
   inputs.k = with_contiguous_rows(inputs.k);

@@ -12,26 +12,28 @@
 #include "heed/ops/checks.h"
 #include "heed/ops/layout.h"
 #include "heed/ops/operators.h"
+#include "heed/ops/results.h"
 
 namespace heed {
 
+// Draws a missing seed of dropout from torch's generator.
+void draw_seed(AttentionOptions& options);
+
 // Says in other operations what the core has no word for: "cosine" is the dot product of unit rows,
-// and a missing seed of dropout is drawn from torch's generator.
+// and a missing seed of dropout is drawn.
 void spell_out(const char* op, operators::Inputs& inputs, AttentionOptions& options);
 
 // Owned for as long as the views on them live.
 struct Operands {
-  SymShape sizes;            // as checked: of packed sequences, T and S are the totals
-  Shape shape;               // as the core has it: of packed sequences, the longest
+  Shape shape;               // of packed sequences, T and S are the longest
   operators::Inputs inputs;  // rows contiguous, offsets dense int64
   AttentionOptions options;  // tensors dense
   Dropout dropout;
   std::unique_ptr<const program::BoundProgram> program;
 };
 
-// What check_scores or check_inputs found, the values of lengths and offsets checked besides.
-Operands operands_of(const char* op, const SymShape& checked, operators::Inputs inputs,
-                     AttentionOptions options);
+// Of arguments that were checked; the values of lengths and offsets are checked besides.
+Operands operands_of(const char* op, const Checked& checked, operators::Inputs inputs);
 
 template <class E>
 const E* data_or_null(const at::Tensor& tensor) {

@@ -26,19 +26,28 @@ Gradients gradients_of(GradientTuple result) {
   return {d_q, d_k, d_v, d_weight, d_sinks, std::move(d_tables)};
 }
 
+template <class Options>
+std::tuple<Tensor, Tensor> attend(const Inputs& inputs, const Options& options) {
+  using Outputs = std::tuple<Tensor, Tensor>;
+  if (inputs.packed()) {
+    static const Operator<Outputs, const Tensor&, const Tensor&, const Tensor&, const Tensor&,
+                          const Tensor&>
+        varlen("heed::varlen_attention");
+    return varlen(options, inputs.q, inputs.k, inputs.v, inputs.cu_seqlens_q, inputs.cu_seqlens_k);
+  }
+  static const Operator<Outputs, const Tensor&, const Tensor&, const Tensor&> batched(
+      "heed::attention");
+  return batched(options, inputs.q, inputs.k, inputs.v);
+}
+
 }  // namespace
 
 std::tuple<Tensor, Tensor> attention(const Inputs& inputs, const AttentionOptions& options) {
-  static const Operator<std::tuple<Tensor, Tensor>, const Tensor&, const Tensor&, const Tensor&>
-      call("heed::attention");
-  return call(options, inputs.q, inputs.k, inputs.v);
+  return attend(inputs, options);
 }
 
-std::tuple<Tensor, Tensor> varlen_attention(const Inputs& inputs, const AttentionOptions& options) {
-  static const Operator<std::tuple<Tensor, Tensor>, const Tensor&, const Tensor&, const Tensor&,
-                        const Tensor&, const Tensor&>
-      call("heed::varlen_attention");
-  return call(options, inputs.q, inputs.k, inputs.v, inputs.cu_seqlens_q, inputs.cu_seqlens_k);
+std::tuple<Tensor, Tensor> attention(const Inputs& inputs, const OptionWords& words) {
+  return attend(inputs, words);
 }
 
 Gradients attention_backward(const Inputs& inputs, const OutputGradients& gradients,

@@ -10,6 +10,10 @@
 
 #include "heed/ops/attention.h"
 
+namespace heed {
+struct OptionWords;  // options.h
+}
+
 namespace heed::operators {
 
 // q [B,H,T,D], k [B,Hkv,S,D], v [B,Hkv,S,Dv]; with cu_seqlens [B+1] packed: q [sum T,H,D],
@@ -33,9 +37,9 @@ struct Gradients {
   std::vector<at::Tensor> d_tables;
 };
 
+// attention or varlen_attention, as the inputs are.
 std::tuple<at::Tensor, at::Tensor> attention(const Inputs& inputs, const AttentionOptions& options);
-std::tuple<at::Tensor, at::Tensor> varlen_attention(const Inputs& inputs,
-                                                    const AttentionOptions& options);
+std::tuple<at::Tensor, at::Tensor> attention(const Inputs& inputs, const OptionWords& words);
 
 // Of attention or varlen_attention, as the inputs are. wanted_tables: one for each table.
 Gradients attention_backward(const Inputs& inputs, const OutputGradients& gradients,

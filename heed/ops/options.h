@@ -108,13 +108,31 @@ class Operator {
   Result operator()(const AttentionOptions& options, Head... head) const {
     const int64_t window[] = {options.window.left, options.window.right};
     const bool windowed = options.window.left != -1 || options.window.right != -1;
-    return handle_.call(
-        static_cast<Head&&>(head)..., kind_word(options), causal_word(options.causal),
-        windowed ? at::OptionalIntArrayRef(window) : std::nullopt, options.scale,
-        optional(options.weight), optional(options.kv_lengths), optional(options.sinks),
-        options.top_k != 0 ? std::optional<int64_t>(options.top_k) : std::nullopt,
-        options.dropout_p, options.seed, optional(options.drawn_seed), options.program.text,
-        options.program.tables);
+    const OptionalTensor weight = optional(options.weight), sinks = optional(options.sinks),
+                         kv_lengths = optional(options.kv_lengths),
+                         drawn_seed = optional(options.drawn_seed);
+    const Tables tables = options.program.tables;
+    const OptionWords words{
+        .kind = kind_word(options),
+        .causal = causal_word(options.causal),
+        .window = windowed ? at::OptionalIntArrayRef(window) : std::nullopt,
+        .scale = options.scale,
+        .weight = weight,
+        .kv_lengths = kv_lengths,
+        .sinks = sinks,
+        .top_k = options.top_k != 0 ? std::optional<int64_t>(options.top_k) : std::nullopt,
+        .dropout_p = options.dropout_p,
+        .seed = options.seed,
+        .drawn_seed = drawn_seed,
+        .program = options.program.text,
+        .tables = tables};
+    return (*this)(words, static_cast<Head&&>(head)...);
+  }
+
+  Result operator()(const OptionWords& words, Head... head) const {
+    return handle_.call(static_cast<Head&&>(head)..., words.kind, words.causal, words.window,
+                        words.scale, words.weight, words.kv_lengths, words.sinks, words.top_k,
+                        words.dropout_p, words.seed, words.drawn_seed, words.program, words.tables);
   }
 
  private:

@@ -54,6 +54,15 @@ program::TableView table_view(const at::Tensor& tensor) {
           .owner = owner};
 }
 
+template <class Body>
+auto with_prefix(const Body& body) {
+  try {
+    return body();
+  } catch (const ProgramError& error) {
+    C10_THROW_ERROR(Error, std::string("[attention] program: ") + error.what());
+  }
+}
+
 }  // namespace
 
 program::Table table(const at::Tensor& tensor) { return program::Table(table_view(tensor)); }
@@ -65,17 +74,19 @@ TensorProgram::TensorProgram(const program::ScoreProgram& program) : text(progra
   }
 }
 
+std::shared_ptr<const program::Program> parse(const TensorProgram& program) {
+  return with_prefix([&] { return program::parse(program.text); });
+}
+
 std::unique_ptr<const program::BoundProgram> bind(const TensorProgram& program,
                                                   const program::Sizes& sizes) {
   if (program.text.empty()) return nullptr;
   std::vector<program::TableView> views;
   for (const at::Tensor& tensor : program.tables) views.push_back(table_view(tensor));
-  try {
+  return with_prefix([&] {
     return std::make_unique<const program::BoundProgram>(program::parse(program.text),
                                                          std::move(views), sizes);
-  } catch (const ProgramError& error) {
-    C10_THROW_ERROR(Error, std::string("[attention] program: ") + error.what());
-  }
+  });
 }
 
 }  // namespace heed

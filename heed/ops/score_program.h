@@ -28,7 +28,12 @@ struct TensorProgram {
   TensorProgram(const program::ScoreProgram& program);
 };
 
-// Null where there is none. ProgramError becomes a c10::Error that starts "[attention] program: ".
+// ProgramError becomes a c10::Error that starts "[attention] program: ".
+
+// The structure of a program that there is.
+std::shared_ptr<const program::Program> parse(const TensorProgram& program);
+
+// Null where there is none.
 std::unique_ptr<const program::BoundProgram> bind(const TensorProgram& program,
                                                   const program::Sizes& sizes);
 

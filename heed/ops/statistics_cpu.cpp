@@ -8,6 +8,7 @@
 #include "heed/ops/executor.h"
 #include "heed/ops/kernels.h"
 #include "heed/ops/operands.h"
+#include "heed/ops/results.h"
 
 namespace heed {
 namespace {
@@ -15,27 +16,22 @@ namespace {
 using at::Tensor;
 using operators::Inputs;
 
-struct Wanted {
-  Statistic statistic;
-  std::vector<Tensor> results;
-};
-
 // What the forward finds in passing.
 template <class Real>
-RowStatistics<Real> row_statistics(const std::vector<Wanted>& all) {
+RowStatistics<Real> row_statistics(const std::vector<StatisticResults>& all) {
   RowStatistics<Real> rows;
-  for (const auto& [statistic, results] : all) {
+  for (const auto& [statistic, tensors] : all) {
     switch (statistic.kind) {
       case Statistic::kEntropy:
-        rows.entropy = mutable_data<Real>(results[0]);
+        rows.entropy = mutable_data<Real>(tensors[0]);
         break;
       case Statistic::kMax:
-        rows.max = mutable_data<Real>(results[0]);
+        rows.max = mutable_data<Real>(tensors[0]);
         break;
       case Statistic::kTop:
         rows.top = statistic.number;
-        rows.top_keys = mutable_data<int64_t>(results[0]);
-        rows.top_weights = mutable_data<Real>(results[1]);
+        rows.top_keys = mutable_data<int64_t>(tensors[0]);
+        rows.top_weights = mutable_data<Real>(tensors[1]);
         break;
       default:
         break;
@@ -46,9 +42,9 @@ RowStatistics<Real> row_statistics(const std::vector<Wanted>& all) {
 
 // What takes another sweep once lse is known.
 template <class E>
-void sweep(const Wanted& wanted, const AttentionInputs<E>& inputs, const RealOf<E>* lse,
+void sweep(const StatisticResults& wanted, const AttentionInputs<E>& inputs, const RealOf<E>* lse,
            const RealOf<E>* row_weights, Executor& executor) {
-  RealOf<E>* result = mutable_data<RealOf<E>>(wanted.results.back());
+  RealOf<E>* result = mutable_data<RealOf<E>>(wanted.tensors.back());
   const int64_t number = wanted.statistic.number;
   switch (wanted.statistic.kind) {
     case Statistic::kColumnSums:
@@ -70,51 +66,38 @@ std::vector<Tensor> stats(const OptionWords& words, const Tensor& q, const Tenso
                           const Tensor& v, c10::List<std::string> want,
                           const OptionalTensor& row_weights) {
   const char* op = "attention_stats";
-  const AttentionOptions options = parse_options(op, words);
-  const std::vector<Statistic> statistics = parse_statistics(op, want.vec());
   const Inputs inputs{.q = q, .k = k, .v = v};
-  const SymShape checked = check_inputs(op, inputs, options);
   const Tensor row_factors = dense_or_undefined(row_weights);
-  check_row_weights(op, checked, q, row_factors);
-  const Operands operands = operands_of(op, checked, inputs, options);
-  const Tensor out = empty_in_order_of(q, checked.Dv), lse = empty_lse(checked, inputs);
-  std::vector<Wanted> all;
-  for (const Statistic& one : statistics) all.push_back({one, empty_statistic(one, checked, q)});
+  const StatisticsResults results = statistics_results(op, words, inputs, want.vec(), row_factors);
+  const Operands operands = operands_of(op, results.attention.checked, inputs);
   TorchExecutor executor;
   for_element(q, [&](auto zero) {
     using E = decltype(zero);
     using Real = RealOf<E>;
     const AttentionInputs<E> core = core_inputs<E>(operands);
-    const AttentionOutputs<E> outputs{.out = mutable_view<E>(out),
-                                      .lse = mutable_data<Real>(lse),
+    const AttentionOutputs<E> outputs{.out = mutable_view<E>(results.attention.out),
+                                      .lse = mutable_data<Real>(results.attention.lse),
                                       .weights = {},
-                                      .statistics = row_statistics<Real>(all)};
+                                      .statistics = row_statistics<Real>(results.statistics)};
     attention_forward(core, outputs, executor);
-    for (const Wanted& one : all) {
+    for (const StatisticResults& one : results.statistics) {
       sweep(one, core, outputs.lse, data_or_null<Real>(row_factors), executor);
     }
   });
-  std::vector<Tensor> results = {out, lse};
-  for (const Wanted& one : all) {
-    results.insert(results.end(), one.results.begin(), one.results.end());
-  }
-  return results;
+  return results.tensors();
 }
 
 Tensor gradient_sums(const OptionWords& words, const Tensor& q, const Tensor& k, const Tensor& v,
                      const Tensor& out, const Tensor& lse, const Tensor& d_out,
                      const OptionalTensor& row_weights) {
   const char* op = "attention_gradient_column_sums";
-  const AttentionOptions options = parse_options(op, words);
   const Inputs inputs{.q = q, .k = k, .v = v};
-  const SymShape checked = check_inputs(op, inputs, options);
-  check_gradients(op, checked, inputs, options, {.out = out, .lse = lse, .d_out = d_out});
   const Tensor row_factors = dense_or_undefined(row_weights);
-  check_row_weights(op, checked, q, row_factors);
-  const Operands operands = operands_of(op, checked, inputs, options);
+  const auto [checked, sums] =
+      column_sums_results(op, words, inputs, {.out = out, .lse = lse, .d_out = d_out}, row_factors);
+  const Operands operands = operands_of(op, checked, inputs);
   const Tensor out_rows = with_contiguous_rows(out), d_out_rows = with_contiguous_rows(d_out);
   const Tensor lse_dense = lse.contiguous();
-  const Tensor sums = empty_statistic({Statistic::kColumnSums}, checked, q)[0];
   TorchExecutor executor;
   for_element(q, [&](auto zero) {
     using E = decltype(zero);

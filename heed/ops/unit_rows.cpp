@@ -2,41 +2,56 @@
 #include "heed/ops/unit_rows.h"
 
 #include <ATen/TensorOperators.h>
+#include <ATen/core/LegacyTypeDispatch.h>
+#include <ATen/ops/isfinite.h>
 #include <ATen/ops/linalg_vector_norm.h>
-#include <torch/csrc/autograd/custom_function.h>
 
+#include "heed/ops/autograd.h"
 #include "heed/ops/checks.h"
 
 namespace heed {
 namespace {
 
 using at::Tensor;
-using torch::autograd::AutogradContext;
-using torch::autograd::variable_list;
+
+Tensor norm_of(const Tensor& x) {
+  return at::linalg_vector_norm(x, 2, {-1}, /*keepdim=*/true, real_type(x)).clamp_min(1e-12);
+}
+
+// Below autograd, no operation may return what it was given, as to() does where the type is right.
+Tensor formula(const Tensor& x) {
+  const Tensor unit = x / norm_of(x);
+  return unit.scalar_type() == x.scalar_type() ? unit : unit.to(x.scalar_type());
+}
 
 struct UnitRows : torch::autograd::Function<UnitRows> {
   static constexpr bool is_traceable = true;
 
-  static Tensor forward(AutogradContext* ctx, const Tensor& x) {
-    const Tensor norm =
-        at::linalg_vector_norm(x, 2, {-1}, /*keepdim=*/true, real_type(x)).clamp_min(1e-12);
-    const Tensor unit = (x / norm).to(x.scalar_type());
-    ctx->save_for_backward({unit, norm});
-    return unit;
-  }
-
   static variable_list backward(AutogradContext* ctx, const variable_list& d_outputs) {
-    const variable_list saved = ctx->get_saved_variables();
-    const Tensor &unit = saved[0], &norm = saved[1], &d_unit = d_outputs[0];
-    const Tensor along = (unit * d_unit).sum(-1, /*keepdim=*/true, norm.scalar_type());
-    const Tensor d_x = (d_unit - unit * along) / norm;
+    const Tensor saved = ctx->get_saved_variables()[0], &d_unit = d_outputs[0];
+    if (!d_unit.defined()) return {Tensor()};
     const Tensor untouched = d_unit.eq(0).all(-1, /*keepdim=*/true);
-    return {d_x.masked_fill(untouched, 0).to(unit.scalar_type())};
+    const Tensor is_finite = saved.isfinite().all(-1, /*keepdim=*/true);
+    const Tensor x = saved.masked_fill(untouched.logical_and(is_finite.logical_not()), 1);
+    const Tensor norm = norm_of(x), unit = x / norm;
+    const Tensor along = (unit * d_unit).sum(-1, /*keepdim=*/true);
+    return {((d_unit - unit * along) / norm).to(x.scalar_type())};
   }
 };
 
 }  // namespace
 
-Tensor unit_rows(const Tensor& x) { return UnitRows::apply(x); }
+Tensor unit_rows(const Tensor& x) {
+  if (has_tangent({x})) return formula(x);
+  Tensor unit;
+  {
+    at::AutoDispatchBelowADInplaceOrView below_autograd;
+    unit = formula(x);
+  }
+  if (differentiates({x})) {
+    record<UnitRows>({x}, {unit}, [&](AutogradContext* ctx) { ctx->save_for_backward({x}); });
+  }
+  return unit;
+}
 
 }  // namespace heed

@@ -106,8 +106,9 @@ def attention(
     Returns:
         out [B,H,T,Dv] in q's dtype, token-major in memory where q is; with return_lse
         (out, lse [B,H,T] float32, float64 if q is), natural logarithm, the sink counted. A query
-        that sees no key gives 0 and lse -inf, or the sink. Differentiable once in q, k, v, weight,
-        sinks and what the mods capture, through out and lse.
+        that sees no key gives 0 and lse -inf, or the sink. Differentiable in q, k, v, weight, sinks
+        and what the mods capture, through out and lse; second derivatives and forward mode store
+        [B,H,T,S] matrices.
 
     Raises:
         RuntimeError: an argument has another shape, dtype, device or value than expected.

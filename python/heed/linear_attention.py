@@ -30,8 +30,9 @@ def linear_attention(
 
     Returns:
         out [B,H,T,Dv] in q's dtype, token-major in memory where q is. A row whose weights sum to 0
-        (no key, or no feature in common) gives 0 and zero gradients. Differentiable once in q, k
-        and v. The same bits for any number of threads.
+        (no key, or no feature in common) gives 0 and zero gradients. Differentiable in q, k and
+        v; second derivatives and forward mode store [B,H,T,S] matrices. The same bits for any
+        number of threads.
 
     Raises:
         RuntimeError: an argument has another shape, dtype, device or value than expected.

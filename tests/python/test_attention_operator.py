@@ -111,21 +111,6 @@ def test_gradient_through_lse_alone():
         torch.testing.assert_close(found, right)
 
 
-def test_second_derivative_is_refused():
-    q = torch.randn(1, 1, 3, 4, dtype=torch.float64, requires_grad=True)
-    (first,) = torch.autograd.grad(heed.attention(q, q, q).sum(), q, create_graph=True)
-    with pytest.raises(NotImplementedError, match="no second derivative"):
-        first.sum().backward()
-
-
-def test_forward_mode_is_refused():
-    q = torch.randn(1, 1, 3, 4)
-    with torch.autograd.forward_ad.dual_level():
-        dual = torch.autograd.forward_ad.make_dual(q, torch.ones_like(q))
-        with pytest.raises(RuntimeError, match="jvp is not implemented"):
-            heed.attention(dual, q, q)
-
-
 def test_weights_carry_no_gradient():
     q = torch.randn(1, 1, 3, 4, requires_grad=True)
     assert not heed.attention_weights(q, q).requires_grad

@@ -223,13 +223,6 @@ def test_compiles_and_exports_whole():
     assert torch.equal(torch.export.export(Module(), inputs).module()(*inputs), want)
 
 
-def test_second_derivative_is_refused():
-    q = torch.randn(1, 1, 3, 4, dtype=torch.float64, requires_grad=True)
-    (first,) = torch.autograd.grad(heed.linear_attention(q, q, q).sum(), q, create_graph=True)
-    with pytest.raises(NotImplementedError, match="no second derivative"):
-        first.sum().backward()
-
-
 Q, K, V = tensors(T=5, S=7, D=8, Dv=6)
 WRONG = [
     ((Q[0], K, V), {}, "[linear_attention] q: expected [B,H,T,D], got [4,5,8]"),
