@@ -391,8 +391,8 @@ def create_block_mask(
         Q_LEN, KV_LEN: T and S.
         BLOCK_SIZE: of queries and keys, any sizes; it only matters for what is shown.
 
-    device and the arguments after BLOCK_SIZE say where and how torch's kernels keep blocks; they are
-    accepted and ignored.
+    device, _compile, separate_full_blocks, compute_dq_write_order and dq_kv_order say where and how
+    torch's kernels keep blocks; they are accepted and ignored.
 
     Raises:
         AssertionError: mask_mod can't be called with four arguments.
@@ -432,12 +432,20 @@ def noop_mask(b: Tensor, h: Tensor, q_idx: Tensor, kv_idx: Tensor) -> Tensor:
 
 
 def and_masks(*mask_mods: MaskMod) -> MaskMod:
-    """The mask_mod of what all of mask_mods let through. RuntimeError: one isn't callable."""
+    """The mask_mod of what all of mask_mods let through.
+
+    Raises:
+        RuntimeError: one of them isn't callable.
+    """
     return _joined(operator.and_, True, mask_mods)
 
 
 def or_masks(*mask_mods: MaskMod) -> MaskMod:
-    """The mask_mod of what any of mask_mods lets through. RuntimeError: one isn't callable."""
+    """The mask_mod of what any of mask_mods lets through.
+
+    Raises:
+        RuntimeError: one of them isn't callable.
+    """
     return _joined(operator.or_, False, mask_mods)
 
 

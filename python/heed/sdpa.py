@@ -41,7 +41,7 @@ def scaled_dot_product_attention(
     scale: float | None = None,
     enable_gqa: bool = False,
 ) -> Tensor:
-    """softmax(scale * query key^T + attn_mask) value, what torch.nn.functional's function gives.
+    """Gives softmax(scale * query key^T + attn_mask) value, as torch.nn.functional's function does.
 
     Leading dimensions are broadcast. A mask is read where it lies: dimensions that it lacks are
     not expanded, and keys that it hides from a block of queries are skipped.

@@ -85,7 +85,10 @@ def flash_attn_kvpacked_func(
     deterministic: bool = False,
     return_attn_probs: bool = False,
 ) -> Result:
-    """`flash_attn_func` with keys and values in one tensor, kv [B,S,2,Hkv,D]."""
+    """Attention as by `flash_attn_func`, with keys and values in one tensor, kv [B,S,2,Hkv,D].
+
+    Other arguments, results and errors are those of `flash_attn_func`.
+    """
     op = "flash_attn_kvpacked_func"
     check_shape(op, "kv", kv, "B,S,2,Hkv,D", [None, None, 2, None, None])
     rules = Rules(softmax_scale, causal, window_size, softcap, alibi_slopes)
@@ -104,7 +107,10 @@ def flash_attn_qkvpacked_func(
     deterministic: bool = False,
     return_attn_probs: bool = False,
 ) -> Result:
-    """`flash_attn_func` with queries, keys and values in one tensor, qkv [B,T,3,H,D]."""
+    """Attention as by `flash_attn_func`, with q, k and v in one tensor, qkv [B,T,3,H,D].
+
+    Other arguments, results and errors are those of `flash_attn_func`.
+    """
     op = "flash_attn_qkvpacked_func"
     check_shape(op, "qkv", qkv, "B,T,3,H,D", [None, None, 3, None, None])
     rules = Rules(softmax_scale, causal, window_size, softcap, alibi_slopes)
@@ -181,7 +187,10 @@ def flash_attn_varlen_kvpacked_func(
     deterministic: bool = False,
     return_attn_probs: bool = False,
 ) -> Result:
-    """`flash_attn_varlen_func` with keys and values in one tensor, kv [sum S,2,Hkv,D]."""
+    """Attention as by `flash_attn_varlen_func`, with keys and values in one, kv [sum S,2,Hkv,D].
+
+    Other arguments, results and errors are those of `flash_attn_varlen_func`.
+    """
     op = "flash_attn_varlen_kvpacked_func"
     check_shape(op, "kv", kv, "sum S,2,Hkv,D", [None, 2, None, None])
     rules = Rules(softmax_scale, causal, window_size, softcap, alibi_slopes)
@@ -203,8 +212,11 @@ def flash_attn_varlen_qkvpacked_func(
     deterministic: bool = False,
     return_attn_probs: bool = False,
 ) -> Result:
-    """`flash_attn_varlen_func` with all in one tensor, qkv [sum T,3,H,D]; its sequences attend to
-    themselves."""
+    """Attention as by `flash_attn_varlen_func`, with q, k and v in one tensor, qkv [sum T,3,H,D].
+
+    cu_seqlens and max_seqlen are those of queries and keys alike. Other arguments, results and
+    errors are those of `flash_attn_varlen_func`.
+    """
     op = "flash_attn_varlen_qkvpacked_func"
     check_shape(op, "qkv", qkv, "sum T,3,H,D", [None, 3, None, None])
     rules = Rules(softmax_scale, causal, window_size, softcap, alibi_slopes)
