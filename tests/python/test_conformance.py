@@ -21,6 +21,6 @@ def fast_cases():
                 yield pytest.param(case.run, id=f"{suite.name}: {case.name}")
 
 
-@pytest.mark.parametrize("run", fast_cases())
+@pytest.mark.parametrize("run", list(fast_cases()))
 def test_case(run):
     run()
