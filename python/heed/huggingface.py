@@ -240,8 +240,10 @@ def attention_mask(**request: Any) -> Tensor | None:
         rule = _traced_rule(request, T, S, int(q_offset), kv_offset, seen)
     elif seen is not None:
         rule |= _masked_by(seen[:, None, None, :])
-    skips = {"allow_is_causal_skip": False, "allow_is_bidirectional_skip": False}
-    write = partial(sdpa_mask, **request | skips)
+    request |= {"allow_is_causal_skip": False, "allow_is_bidirectional_skip": False}
+    if "q_offset" in request:
+        request["q_offset"] = int(q_offset)  # a static cache counts on in its tensor
+    write = partial(sdpa_mask, **request)
     return write() if rule is None else MaskRule((request["batch_size"], 1, T, S), rule, write)
 
 

@@ -2,6 +2,7 @@
 transformers' own, and models that compile, checkpoint, drop and show their weights.
 """
 
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -419,6 +420,14 @@ def test_a_mask_for_other_keys_is_written_out():
     assert torch.equal(weights[:, 0] > 0, seen[:, :, : S - 2])
 
 
+def test_a_mask_stays_when_a_static_cache_counts_on():
+    offset = torch.tensor(3)
+    asked = request("static cache, continued", q_offset=offset)
+    mask, expected = attention_mask(**asked), hf.sdpa_mask(**asked)
+    offset += 2
+    assert torch.equal(mask[:], expected)
+
+
 def test_positions_of_4_x_are_understood():
     asked = request("continued, padded")
     mask = attention_mask(**asked)
@@ -469,13 +478,20 @@ def test_weights_are_eagers_when_asked_for():
         torch.testing.assert_close(own, right, rtol=0, atol=1e-5)
 
 
-def test_a_whole_model_compiles_into_one_graph():
-    running, inputs, rows = outputs(model_named("Mistral"))
-    with torch.no_grad():
-        expected = running(**inputs)[0]
-        found = torch.compile(running, backend="eager", fullgraph=True)(**inputs)[0]
+def test_mask_and_attention_compile_into_one_graph():
+    config = suite.running(model_named("Mistral"), torch.float32, "heed").config
+    q, k, v = torch.randn(3, B, Hkv, S, D)
+
+    def attend(q, k, v, padding):
+        embeddings = q.transpose(1, 2)  # what masks want to know of them is B, T and the device
+        mask = hf.create_sliding_window_causal_mask(config, embeddings, padding, None)
+        return attention_forward(layer(), q, k, v, mask, softcap=2.0)[0]
+
+    padding = LEFT.long()
+    expected = attend(q, k, v, padding)
+    found = torch.compile(attend, backend="eager", fullgraph=True)(q, k, v, padding)
     torch.compiler.reset()
-    torch.testing.assert_close(found[rows], expected[rows], rtol=0, atol=1e-5)
+    torch.testing.assert_close(found, expected, rtol=0, atol=1e-6)
 
 
 def test_layers_checkpoint():
@@ -488,3 +504,11 @@ def test_layers_checkpoint():
     running.eval()
     for name, right in expected.items():
         torch.testing.assert_close(found[name], right, rtol=1e-4, atol=1e-5)
+
+
+def test_the_pages_python_runs():
+    page = Path(__file__).parents[2] / "docs/from-hugging-face.md"
+    blocks = re.findall(r"```python\n(.*?)```", page.read_text("utf-8"), re.DOTALL)
+    assert blocks
+    for code in blocks:
+        exec(compile(code, page.name, "exec"), {})
