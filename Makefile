@@ -40,7 +40,7 @@ wheel: setup ## Build the Python package, build/dist/heed-*.whl
 test: setup-test lint ## Build everything and run every test that takes seconds
 	@$(call build,build,release)
 	@ctest --test-dir build --output-on-failure -j $(JOBS) -LE slow
-	@$(PYTHON) -m pytest tests/python -m "not slow"
+	@$(PYTHON) -m pytest tests/python -m "not slow" -n $(JOBS) --dist loadfile
 
 .PHONY: test-slow
 test-slow: test ## The tests above, those that take minutes, and the core under sanitisers
