@@ -99,7 +99,8 @@ class Forward {
     }
     const KeySpans spans = finders_[thread].find(inputs_.program, head, t0, t1, 0, head.S);
     const auto later = [&](int64_t other) { return other < tasks_ ? task_at(other) : task; };
-    const int threads = executor_.threads();
+    // Not executor_.threads(): within a parallel region of torch's that is 1.
+    const auto threads = static_cast<int64_t>(finders_.size());
     Ahead ahead = ahead_of(inputs_, head, to, task, later(index + threads),
                            later(index + places - place), threads);
     head.ahead = &ahead;

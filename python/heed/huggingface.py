@@ -16,6 +16,7 @@ from torch.utils._pytree import tree_map_only
 from heed._library import operators
 from heed.attention import call
 from heed.errors import ProgramError
+from heed.program_text import capped_dot, declaration, element
 from heed.trace import trace_program
 
 Options = dict[str, Any]  # keywords of the operators
@@ -153,24 +154,18 @@ def _matrix(name: str, matrix: Tensor, query: Tensor, key: Tensor) -> Tensor:
     return matrix
 
 
-def _indices(matrix: Tensor) -> str:
-    """Where a program finds the element of b, h, t, s in what broadcasts to [B,H,T,S]."""
-    letters = "bhts"[4 - matrix.dim() :]
-    return ", ".join("0" if n == 1 else x for x, n in zip(letters, matrix.shape, strict=True))
-
-
 def _masked_by(seen: Tensor) -> Options:
-    text = f"table0: bool[{seen.dim()}]\nmask = table0[{_indices(seen)}]\n"
+    text = f"{declaration(0, seen)}\nmask = {element(0, seen)}\n"
     return {"program": text, "tables": [seen]}
 
 
 def _program(options: Options, softcap: float | None, added: list[Tensor]) -> Options:
     """The mask that options have, and a score: the capped product plus matrices."""
     text, tables = options.get("program", ""), options.get("tables", [])
-    score = "dot" if softcap is None else f"{softcap} * tanh(dot / {softcap})"
+    score = "dot" if softcap is None else capped_dot(softcap)
     for table, matrix in enumerate(added, start=len(tables)):
-        text += f"table{table}: float[{matrix.dim()}]\n"
-        score += f" + table{table}[{_indices(matrix)}]"
+        text += f"{declaration(table, matrix)}\n"
+        score += f" + {element(table, matrix)}"
     return {"program": f"{text}score = {score}\n", "tables": [*tables, *added]}
 
 

@@ -13,7 +13,8 @@ from torch.autograd import Function
 from torch.overrides import TorchFunctionMode
 
 import heed.trace_functions  # noqa: F401  (teaches the stand-ins torch's functions)
-from heed.traced import TABLE, Proxy, Recorder, dispatch, find_traced, kind_of, refuse
+from heed.program_text import declaration
+from heed.traced import TABLE, Proxy, Recorder, dispatch, find_traced, refuse
 
 Mod = Callable[..., Any]
 
@@ -180,9 +181,7 @@ class _Printer:
             self.names[node] = f"x{len(lines) - 1}"
         lines += [f"{name} = {self.name(node)}" for name, node in roots.items()]
         tensors = [self.recorder.tables[table] for table in self.tables]
-        declared = [
-            f"table{n}: {kind_of(tensor.dtype)}[{tensor.dim()}]" for n, tensor in enumerate(tensors)
-        ]
+        declared = [declaration(n, tensor) for n, tensor in enumerate(tensors)]
         return TracedProgram("\n".join([*declared, *lines, ""]), tensors)
 
     def needed(self, waiting: list[int | str]) -> set[int]:

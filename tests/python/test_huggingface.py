@@ -2,7 +2,6 @@
 transformers' own, and models that compile, checkpoint, drop and show their weights.
 """
 
-import re
 import subprocess
 import sys
 from pathlib import Path
@@ -504,11 +503,3 @@ def test_layers_checkpoint():
     running.eval()
     for name, right in expected.items():
         torch.testing.assert_close(found[name], right, rtol=1e-4, atol=1e-5)
-
-
-def test_the_pages_python_runs():
-    page = Path(__file__).parents[2] / "docs/from-hugging-face.md"
-    blocks = re.findall(r"```python\n(.*?)```", page.read_text("utf-8"), re.DOTALL)
-    assert blocks
-    for code in blocks:
-        exec(compile(code, page.name, "exec"), {})

@@ -24,18 +24,6 @@ std::string text_of(Type type, std::size_t rank) {
   return std::string(kNames[static_cast<int>(type)]) + "[" + std::to_string(rank) + "]";
 }
 
-Type type_of(Element element) {
-  switch (element) {
-    case Element::kInt32:
-    case Element::kInt64:
-      return Type::kInt;
-    case Element::kBool:
-      return Type::kBool;
-    default:
-      return Type::kFloat;
-  }
-}
-
 // Operations that make new integers; the others pass on ones that are exact already.
 bool makes_integers(Op op) {
   return op == Op::kLookup || op == Op::kAdd || op == Op::kSub || op == Op::kMul ||
@@ -393,7 +381,7 @@ void check_tables(const Program& program, const std::vector<TableView>& tables) 
   }
   for (std::size_t i = 0; i < tables.size(); ++i) {
     const TableType& type = expected[i];
-    const Type got = type_of(tables[i].element);
+    const Type got = tables[i].type();
     const std::size_t rank = tables[i].sizes.size();
     if (got == type.type && rank == static_cast<std::size_t>(type.rank) &&
         rank == tables[i].strides.size()) {

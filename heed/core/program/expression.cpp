@@ -47,18 +47,6 @@ Expression make(Op op, std::initializer_list<const Expression*> args, Type type 
   return Expression(std::make_shared<const ExpressionNode>(std::move(node)));
 }
 
-Type type_of(Element element) {
-  switch (element) {
-    case Element::kInt32:
-    case Element::kInt64:
-      return Type::kInt;
-    case Element::kBool:
-      return Type::kBool;
-    default:
-      return Type::kFloat;
-  }
-}
-
 std::shared_ptr<const TableView> dense(const void* data, Element element,
                                        std::vector<int64_t> sizes) {
   std::vector<int64_t> strides(sizes.size());
@@ -92,7 +80,7 @@ int Builder::number_of(const TableView& table) {
                                   [&](const TableView& other) { return is_same(table, other); });
   if (known != tables.end()) return static_cast<int>(known - tables.begin());
   tables.push_back(table);
-  types.push_back({type_of(table.element), static_cast<int>(table.sizes.size())});
+  types.push_back({table.type(), static_cast<int>(table.sizes.size())});
   return static_cast<int>(tables.size()) - 1;
 }
 
@@ -160,7 +148,7 @@ Expression Table::at(std::initializer_list<Expression> indices) const {
                        std::to_string(view_->sizes.size()) + " dimensions, got " +
                        std::to_string(indices.size()));
   }
-  ExpressionNode node{.op = Op::kLookup, .type = type_of(view_->element), .table = view_};
+  ExpressionNode node{.op = Op::kLookup, .type = view_->type(), .table = view_};
   for (const Expression& index : indices) node.args.push_back(index.node());
   return Expression(std::make_shared<const ExpressionNode>(std::move(node)));
 }

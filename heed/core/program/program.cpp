@@ -48,6 +48,18 @@ std::string text_of(const TableType& table) {
 
 }  // namespace
 
+Type TableView::type() const {
+  switch (element) {
+    case Element::kInt32:
+    case Element::kInt64:
+      return Type::kInt;
+    case Element::kBool:
+      return Type::kBool;
+    default:
+      return Type::kFloat;
+  }
+}
+
 Program::Program(Graph graph, int score, int mask, std::vector<TableType> tables)
     : graph_(std::move(graph)), score_(score), mask_(mask), tables_(std::move(tables)) {
   if (mask_ >= 0 && graph_[mask_].type != Type::kBool) {

@@ -28,6 +28,8 @@ struct TableView {
   Element element = Element::kFloat32;
   std::vector<int64_t> sizes, strides;
   std::shared_ptr<const void> owner = nullptr;  // of data, where the view is to keep it alive
+
+  Type type() const;  // of its elements in an expression
 };
 
 struct TableType {

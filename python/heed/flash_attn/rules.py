@@ -7,6 +7,8 @@ from typing import Any
 
 from torch import Tensor
 
+from heed.program_text import capped_dot, declaration
+
 
 @dataclass(frozen=True)
 class Rules:
@@ -52,7 +54,7 @@ class Rules:
         if first_key is not None:
             seen.sees_from(first_key)
         if self.softcap > 0:
-            seen.caps(float(self.softcap))
+            seen.caps(self.softcap)
         if self.alibi_slopes is not None:
             seen.falls_with_distance(self.alibi_slopes)
         return options | seen.options()
@@ -88,7 +90,7 @@ class _Program:
         self.conditions.append(f"({self.table(first_key)}[b] <= s)")
 
     def caps(self, cap: float) -> None:
-        self.score = f"{cap!r} * tanh(dot / {cap!r})"
+        self.score = capped_dot(cap)
 
     def falls_with_distance(self, slopes: Tensor) -> None:
         slope = f"{self.table(slopes)}[{'h' if slopes.dim() == 1 else 'b, h'}]"
@@ -97,8 +99,7 @@ class _Program:
     def options(self) -> dict[str, Any]:
         if self.score == "dot" and not self.conditions:
             return {}
-        kinds = ["float" if table.is_floating_point() else "int" for table in self.tables]
-        lines = [f"table{n}: {kinds[n]}[{table.dim()}]" for n, table in enumerate(self.tables)]
+        lines = [declaration(n, table) for n, table in enumerate(self.tables)]
         lines.append(f"score = {self.score}")
         if self.conditions:
             lines.append(f"mask = {' & '.join(self.conditions)}")

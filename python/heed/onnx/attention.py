@@ -25,6 +25,7 @@ from heed.onnx.precision import (
     softmax,
     sums_of_seen,
 )
+from heed.program_text import capped_dot, declaration, element
 
 _expect = partial(expect, "attention")
 _expect_shape = partial(expect_shape, "attention")
@@ -156,27 +157,23 @@ class _Scores:
     def program(self) -> tuple[str, list[Tensor]]:
         """As text, not as a mod that is traced, so that torch.compile sees one whole graph."""
         tables: list[Tensor] = []
-        declared, seen = [], []
-        score = f"{self.softcap!r} * tanh(dot / {self.softcap!r})" if self.softcap else "dot"
+        seen = []
+        score = capped_dot(self.softcap) if self.softcap else "dot"
         if self.mask is not None:
-            # A dimension of size 1 is no index: what does not vary is looked up once.
-            varies = [i for i, size in enumerate(self.mask.shape) if size != 1]
-            tables.append(self.mask[tuple(slice(None) if i in varies else 0 for i in range(4))])
-            cell = f"table0[{', '.join('bhts'[i] for i in varies)}]"
-            is_bool = self.mask.dtype == torch.bool
-            declared.append(f"table0: {'bool' if is_bool else 'float'}[{len(varies)}]")
+            tables.append(self.mask)
+            cell, is_bool = element(0, self.mask), self.mask.dtype == torch.bool
             score += "" if is_bool else f" + {cell}"
             seen.append(cell if is_bool else f"-inf < {cell}")
         place = "t"
         if self.offset is not None and (self.left >= 0 or self.right >= 0):
             place = f"(t + table{len(tables)}[b])"
-            declared.append(f"table{len(tables)}: int[1]")
             tables.append(self.offset)
         seen += [f"{place} - s <= {self.left}"] if self.left >= 0 else []
         seen += [f"s - {place} <= {self.right}"] if self.right >= 0 else []
         if not seen and not self.softcap:
             return "", []
         mask = [f"mask = {' & '.join(f'({condition})' for condition in seen)}"] if seen else []
+        declared = [declaration(n, table) for n, table in enumerate(tables)]
         return "\n".join([*declared, f"score = {score}", *mask, ""]), tables
 
     def matrix(
