@@ -2,7 +2,8 @@
 """Times GPT-2 (124M parameters, random weights) in transformers with "heed", "sdpa" and "eager".
 
 One model serves all three: its attention implementation is switched between them. Logits are
-compared first; then all work in turns in one process, and generate in turns token by token.
+compared first; then all work in turns in one process, and generate in turns token by token, with
+transformers' own cache. Rows that say so give heed, and only heed, `heed.growing_cache`.
 """
 
 import argparse
@@ -40,7 +41,7 @@ Steps = Iterator[None]  # what is timed, one after the other
 @dataclass(frozen=True)
 class Work:
     name: str
-    steps: Callable[[], Steps]
+    steps: Callable[[str], Steps]  # by the implementation
     training: bool = False
     dropout: float = 0.0
 
@@ -50,39 +51,48 @@ def works(model: "GPT2LMHeadModel", sizes: Sizes) -> list[Work]:
     ids = torch.randint(model.config.vocab_size, (B, T))  # [B,T]
     optimizer = torch.optim.AdamW(model.parameters(), lr=1e-5, fused=True)
 
-    def forward() -> Steps:
+    def forward(_: str) -> Steps:
         with torch.no_grad():
             model(ids)
         yield
 
-    def train() -> Steps:
+    def train(_: str) -> Steps:
         model(ids, labels=ids).loss.backward()
         optimizer.step()
         optimizer.zero_grad()
         yield
 
     seen = (torch.arange(T) >= torch.linspace(0, T / 2, B)[:, None]).long()  # [B,T], padded left
+
+    def generation(count: int, ids: Tensor, seen: Tensor, grows: bool) -> Callable[[str], Steps]:
+        def steps(implementation: str) -> Steps:
+            yield from generate(model, ids, seen, count, grows and implementation == "heed")
+
+        return steps
+
+    short, long = (ids[:1, :16], seen[:1, :16]), (ids, seen)
     size, after = f"{B} x {T} tokens", f"after {B} x {T // 2} to {T}, padded"
+    cached = "; heed with its growing_cache"
     return [
         Work(f"forward, {size}", forward),
         Work(f"training step, {size}", train, training=True),
         Work(f"training step, {size}, dropout 0.1", train, training=True, dropout=0.1),
-        Work(
-            f"generation of {tokens} tokens after 16",
-            lambda: generate(model, ids[:1, :16], seen[:1, :16], tokens),
-        ),
-        Work(
-            f"generation of {tokens // 4} tokens {after}",
-            lambda: generate(model, ids, seen, tokens // 4),
+        *(
+            Work(
+                f"generation of {count} tokens {place}{cached if grows else ''}",
+                generation(count, *texts, grows),
+            )
+            for count, place, texts in ((tokens, "after 16", short), (tokens // 4, after, long))
+            for grows in (False, True)
         ),
     ]
 
 
-def generate(model: "GPT2LMHeadModel", ids: Tensor, seen: Tensor, count: int) -> Steps:
+def generate(model: "GPT2LMHeadModel", ids: Tensor, seen: Tensor, count: int, grows: bool) -> Steps:
     """Greedily, with a cache: `model.generate` that stops after each token."""
     from transformers import DynamicCache
 
-    cache = DynamicCache(config=model.config)
+    cache = (heed.growing_cache if grows else DynamicCache)(config=model.config)
     for _ in range(count):
         with torch.no_grad():
             logits = model(
@@ -126,12 +136,12 @@ Turn = list[dict[str, float]]  # seconds of each implementation, step by step
 def sample(model: "GPT2LMHeadModel", work: Work, turns: int, clock: str) -> list[Turn]:
     """Each turn begins with another implementation."""
     prepare(model, work, "eager")
-    next(work.steps())  # memory as it will be
+    next(work.steps("eager"))  # memory as it will be
     found: list[Turn] = []
     for turn in range(turns):
         first = turn % len(IMPLEMENTATIONS)
         order = IMPLEMENTATIONS[first:] + IMPLEMENTATIONS[:first]
-        running = {name: work.steps() for name in order}
+        running = {name: work.steps(name) for name in order}
         found.append([])
         while seconds := step(model, work, running, CLOCKS[clock]):
             found[-1].append(seconds)

@@ -5,6 +5,8 @@ H query heads, Hkv key/value heads (H % Hkv == 0), T queries, S keys, D width of
 key, Dv width of a value.
 """
 
+from typing import TYPE_CHECKING
+
 from heed._library import __version__  # says in one line what is wrong with torch
 
 # isort: split
@@ -12,7 +14,7 @@ from heed import flash_attn, onnx
 from heed.attention import attention, attention_weights
 from heed.errors import ProgramError
 from heed.flex_attention import BlockMask, and_masks, create_block_mask, flex_attention, or_masks
-from heed.huggingface import register_with_transformers
+from heed.huggingface import growing_cache, register_with_transformers
 from heed.linear_attention import linear_attention
 from heed.machine import isa, peak_flops, read_bandwidth
 from heed.replace_torch import replace_torch_attention
@@ -32,8 +34,10 @@ __all__ = [
     "create_block_mask",
     "flash_attn",
     "flex_attention",
+    "growing_cache",
     "isa",
     "linear_attention",
+    "nn",
     "onnx",
     "or_masks",
     "peak_flops",
@@ -44,3 +48,15 @@ __all__ = [
     "trace_program",
     "varlen_attention",
 ]
+
+if TYPE_CHECKING:
+    from heed import nn
+else:
+
+    def __getattr__(name):
+        """heed.nn, on its first use: its modules would make this import half as long again."""
+        if name == "nn":
+            import heed.nn
+
+            return heed.nn
+        raise AttributeError(f"module 'heed' has no attribute {name!r}")

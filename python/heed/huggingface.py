@@ -40,12 +40,39 @@ def register_with_transformers() -> None:
     try:
         from transformers import AttentionInterface, AttentionMaskInterface
     except ImportError as error:
-        raise ImportError(
-            f"[register_with_transformers] transformers: expected 4.53 or newer, got {_version()}; "
-            "pip install --upgrade transformers"
-        ) from error
+        raise _too_old("register_with_transformers", "4.53") from error
     AttentionInterface.register("heed", attention_forward)
     AttentionMaskInterface.register("heed", attention_mask)
+
+
+def growing_cache(config: Any = None) -> Any:
+    """A DynamicCache of transformers that appends new keys and values in place.
+
+    `model.generate(ids, past_key_values=heed.growing_cache(model.config))`. The cache that models
+    make for themselves copies all its keys and values for every token and layer, which can take
+    longer than the attention to them. This one keeps room for twice what it holds.
+
+    It works with every attention implementation, with beams, cropping and copies. The keys and
+    values of a layer are views: cropping and appending again overwrites what was cropped.
+
+    Args:
+        config: of the model, for layers with sliding windows, which keep their own cache.
+
+    Raises:
+        ImportError: transformers is missing or older than 4.56.
+    """
+    try:
+        from heed.transformers_cache import make
+    except ImportError as error:
+        raise _too_old("growing_cache", "4.56") from error
+    return make(config)
+
+
+def _too_old(function: str, least: str) -> ImportError:
+    return ImportError(
+        f"[{function}] transformers: expected {least} or newer, got {_version()}; "
+        "pip install --upgrade transformers"
+    )
 
 
 def _version() -> str:

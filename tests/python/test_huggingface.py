@@ -2,6 +2,7 @@
 transformers' own, and models that compile, checkpoint, drop and show their weights.
 """
 
+import copy
 import subprocess
 import sys
 from pathlib import Path
@@ -10,6 +11,7 @@ import pytest
 import torch
 from torch import nn
 
+import heed
 from heed.huggingface import MaskRule, attention_forward, attention_mask, register_with_transformers
 
 transformers = pytest.importorskip("transformers")
@@ -41,9 +43,12 @@ def test_registering_twice_changes_nothing():
 @pytest.mark.parametrize("found", [None, type(sys)("transformers")], ids=["missing", "too old"])
 def test_without_transformers_one_line_says_what_to_do(monkeypatch, found):
     monkeypatch.setitem(sys.modules, "transformers", found)
-    with pytest.raises(ImportError, match=r"expected 4.53 or newer, got .*; pip install") as error:
-        register_with_transformers()
-    assert "\n" not in str(error.value)
+    monkeypatch.delitem(sys.modules, "heed.transformers_cache", raising=False)
+    for function, least in ((register_with_transformers, "4.53"), (heed.growing_cache, "4.56")):
+        says = rf"expected {least} or newer, got .*; pip install"
+        with pytest.raises(ImportError, match=says) as error:
+            function()
+        assert "\n" not in str(error.value)
 
 
 # The attention function against the formula.
@@ -503,3 +508,92 @@ def test_layers_checkpoint():
     running.eval()
     for name, right in expected.items():
         torch.testing.assert_close(found[name], right, rtol=1e-4, atol=1e-5)
+
+
+# The cache.
+
+
+@pytest.fixture
+def caches():
+    """transformers' own, and ours with the same rows; (2 texts, 3 heads, width 4)."""
+    return transformers.DynamicCache(), heed.growing_cache()
+
+
+def grow(caches, rows, batch=2):
+    new = torch.randn(2, batch, 3, rows, 4)
+    kept = [cache.update(new[0], new[1], 0) for cache in caches]
+    for own, ours in zip(*kept, strict=True):
+        assert torch.equal(own, ours)
+    return kept[1]
+
+
+def test_a_growing_cache_holds_what_a_dynamic_one_does(caches):
+    for rows in (5, 1, 1, 7, 1, 1):
+        grow(caches, rows)
+    assert caches[1].get_seq_length() == 16
+
+
+def test_a_growing_cache_appends_in_place(caches):
+    grow(caches, 4)
+    places = [grow(caches, 1)[0].data_ptr() for _ in range(20)]
+    assert len(set(places)) == 3  # room for 10, 22 and 46
+
+
+CHANGES = {
+    "cropped": lambda cache: cache.crop(-2),
+    "reordered": lambda cache: cache.reorder_cache(torch.tensor([1, 1])),
+    "selected": lambda cache: cache.batch_select_indices(torch.tensor([1, 0])),
+    "reset": lambda cache: cache.reset(),
+}
+
+
+@pytest.mark.parametrize("change", CHANGES)
+def test_a_growing_cache_goes_on_after_it_is(change, caches):
+    grow(caches, 4)
+    grow(caches, 2)
+    for cache in caches:
+        CHANGES[change](cache)
+    for _ in range(3):
+        grow(caches, 1)
+
+
+def test_copies_of_a_growing_cache_are_independent(caches):
+    grow(caches, 4)
+    grow(caches, 1)
+    other = copy.deepcopy(caches[1])
+    before = caches[1].layers[0].keys.clone()
+    other.update(*torch.randn(2, 2, 3, 2, 4), 0)
+    grow(caches, 1)
+    assert torch.equal(caches[1].layers[0].keys[:, :, :5], before)
+
+
+def test_gradients_pass_a_growing_cache(caches):
+    grow(caches, 4)
+    grow(caches, 1)
+    new = torch.randn(2, 3, 1, 4, requires_grad=True)
+    keys, _ = caches[1].update(new, new, 0)
+    keys.sum().backward()
+    assert torch.equal(new.grad, torch.ones_like(new))
+
+
+def test_a_growing_cache_serves_inference_mode_and_what_follows(caches):
+    with torch.inference_mode():
+        grow(caches, 4)
+        grow(caches, 1)
+    grow(caches, 1)
+
+
+def test_layers_with_windows_keep_their_own_cache():
+    config = suite.running(model_named("Mistral"), torch.float32, "heed").config
+    kinds = {type(layer) for layer in heed.growing_cache(config).layers}
+    assert kinds == {type(layer) for layer in transformers.DynamicCache(config=config).layers}
+
+
+@pytest.mark.parametrize("beams", [1, 3])
+def test_models_generate_the_same_with_a_growing_cache(beams):
+    model = suite.running(model_named("GPT-2"), torch.float32, "heed").eval()
+    ids = torch.randint(1, 50, (2, 5))
+    options = {"max_new_tokens": 12, "do_sample": False, "num_beams": beams, "pad_token_id": 0}
+    own = model.generate(ids, **options)
+    ours = model.generate(ids, past_key_values=heed.growing_cache(model.config), **options)
+    assert torch.equal(own, ours)
