@@ -35,6 +35,16 @@ void orthogonal_recurrent_weights(Recurrent& module) {
   }
 }
 
+// Attention starts as torch's linear layers do, like all around it: from v = 0, as in Bahdanau's
+// paper, nothing but v would move in the first step.
+void start_as_linear_layers(torch::nn::Module& attention, int64_t query_size) {
+  for (at::Tensor& parameter : attention.parameters()) {
+    const int64_t inputs = parameter.dim() > 1 ? parameter.size(1) : query_size;
+    const double bound = 1 / std::sqrt(static_cast<double>(inputs));
+    torch::nn::init::uniform_(parameter, -bound, bound);
+  }
+}
+
 void check_options(const RnnTranslatorOptions& o) {
   if (o.cell != "gru" && o.cell != "lstm") {
     throw UserError("model.cell: expected gru or lstm, got '" + o.cell + "'");
@@ -105,9 +115,11 @@ RnnTranslatorImpl::RnnTranslatorImpl(const RnnTranslatorOptions& options) : opti
     additive_ = register_module(
         "attention", nn::AdditiveAttention(nn::AdditiveAttentionOptions{
                          .query_size = o.decoder_size, .key_size = M, .size = o.attention_size}));
+    start_as_linear_layers(*additive_, o.decoder_size);
   } else if (o.attention == "general") {
     general_ = register_module("attention", nn::GeneralAttention(nn::GeneralAttentionOptions{
                                                 .query_size = o.decoder_size, .key_size = M}));
+    start_as_linear_layers(*general_, o.decoder_size);
   } else {
     dot_ = register_module("attention", nn::DotAttention(nn::DotAttentionOptions{.scaled = false}));
   }

@@ -5,6 +5,8 @@
 #include <torch/nn/modules/linear.h>
 #include <torch/nn/pimpl.h>
 
+#include <ostream>
+
 #include "heed/nn/attention_output.h"
 
 namespace heed::nn {
@@ -19,6 +21,9 @@ class AdditiveAttentionImpl : public torch::nn::Module {
  public:
   explicit AdditiveAttentionImpl(const AdditiveAttentionOptions& options);
 
+  // W and U from N(0, 0.001^2), v and the bias 0 (Bahdanau 2015, appendix B.1).
+  void reset_parameters();
+
   // memory [B,S,key_size] -> keys [B,S,D] = U memory: once for all queries.
   at::Tensor keys(const at::Tensor& memory);
 
@@ -27,10 +32,21 @@ class AdditiveAttentionImpl : public torch::nn::Module {
   AttentionOutput forward(const at::Tensor& query, const at::Tensor& keys, const at::Tensor& values,
                           const at::Tensor& lengths = {}, Weights weights = Weights::kNone);
 
+  void pretty_print(std::ostream& stream) const override;
+
  private:
+  AdditiveAttentionOptions options_;
   torch::nn::Linear query_projection_, key_projection_;
   at::Tensor score_weight_;  // [1,D]
 };
 TORCH_MODULE(AdditiveAttention);
+
+// The scores v . tanh(query + keys[s]) of one query, [B,1,D] and [B,S,D] -> [B,S], for steps whose
+// scores need a gradient; keys from lengths [B] int64 on, where defined, get -inf.
+at::Tensor additive_scores(const at::Tensor& query, const at::Tensor& keys,
+                           const at::Tensor& score_weight, const at::Tensor& lengths);
+
+// [B,S] -> [B,S]; a score of -inf gives 0, also where an element has no others.
+at::Tensor softmax_of_scores(const at::Tensor& scores);
 
 }  // namespace heed::nn

@@ -4,12 +4,14 @@
 #include <torch/nn/module.h>
 #include <torch/nn/pimpl.h>
 
+#include <ostream>
+
 #include "heed/nn/attention_output.h"
 
 namespace heed::nn {
 
 struct DotAttentionOptions {
-  bool scaled = true;  // scale = 1 / sqrt(D); otherwise 1
+  bool scaled = true;  // scale = 1 / sqrt(D), so that scores stay of order 1; otherwise 1
 };
 
 class DotAttentionImpl : public torch::nn::Module {
@@ -20,6 +22,8 @@ class DotAttentionImpl : public torch::nn::Module {
   // element, undefined means all S. Returns output [B,T,Dv], weights [B,T,S].
   AttentionOutput forward(const at::Tensor& query, const at::Tensor& keys, const at::Tensor& values,
                           const at::Tensor& lengths = {}, Weights weights = Weights::kNone);
+
+  void pretty_print(std::ostream& stream) const override;
 
  private:
   DotAttentionOptions options_;

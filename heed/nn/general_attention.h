@@ -5,18 +5,23 @@
 #include <torch/nn/modules/linear.h>
 #include <torch/nn/pimpl.h>
 
+#include <ostream>
+
 #include "heed/nn/attention_output.h"
 
 namespace heed::nn {
 
 struct GeneralAttentionOptions {
-  int64_t query_size;  // D of the query
-  int64_t key_size;    // D of a key
+  int64_t query_size;  // width of a query
+  int64_t key_size;    // width of a row of memory
 };
 
 class GeneralAttentionImpl : public torch::nn::Module {
  public:
   explicit GeneralAttentionImpl(const GeneralAttentionOptions& options);
+
+  // Uniform in [-0.1, 0.1] (Luong 2015, section 4.1).
+  void reset_parameters();
 
   // memory [B,S,key_size] -> keys [B,S,query_size] = memory W^T: once for all queries.
   at::Tensor keys(const at::Tensor& memory);
@@ -25,7 +30,10 @@ class GeneralAttentionImpl : public torch::nn::Module {
   AttentionOutput forward(const at::Tensor& query, const at::Tensor& keys, const at::Tensor& values,
                           const at::Tensor& lengths = {}, Weights weights = Weights::kNone);
 
+  void pretty_print(std::ostream& stream) const override;
+
  private:
+  GeneralAttentionOptions options_;
   torch::nn::Linear key_projection_;
 };
 TORCH_MODULE(GeneralAttention);

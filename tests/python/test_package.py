@@ -226,6 +226,8 @@ heed.attention(q, k)  # error
 heed.varlen_attention(q, k, v, q, k, kv_lengths=q)  # error
 heed.linear_attention(q, k, v, feature_map="gelu")  # error
 heed.attention_stats(q, k, v, want=8)  # error
+heed.nn.LocalAttention(8, heads=2)
+heed.nn.LocalAttention(8, head=2)  # error
 """
 
 

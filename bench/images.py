@@ -1,0 +1,143 @@
+#!/usr/bin/env python3
+"""Attention on feature maps against its formulas in plain torch: time and memory.
+
+Prints a row of Markdown for each module and map: a forward and backward in float32 on one thread,
+in process time, best of samples taken in turns; then the memory that it takes beyond inputs and
+gradients. The values are compared first.
+"""
+
+import argparse
+import ctypes
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+import measure
+import memory
+import torch
+from torch import Tensor, nn
+
+import heed
+from heed.nn.cbam import Cbam
+from heed.nn.non_local_attention import NonLocalAttention
+from heed.nn.relative_positions_2d import RelativePositions2d
+from heed.nn.squeeze_excitation import SqueezeExcitation
+
+sys.path.insert(0, str(Path(__file__).resolve().parent.parent / "tests/python"))
+import image_formulas  # noqa: E402
+
+B, C, H = 2, 128, 4
+SIDES = [7, 14, 28, 56]
+
+
+def swin(side: int) -> NonLocalAttention:
+    positions = RelativePositions2d(side, side, heads=H)
+    return NonLocalAttention(
+        C, key_channels=C, value_channels=C, heads=H, scale=(C / H) ** -0.5, positions=positions
+    )
+
+
+def bello(side: int) -> NonLocalAttention:
+    positions = RelativePositions2d(side, side, bias=False, head_size=C // H)
+    return NonLocalAttention(
+        C, key_channels=C, value_channels=C, heads=H, scale=(C / H) ** -0.5, positions=positions
+    )
+
+
+CASES: dict[str, tuple[Callable[[int], nn.Module], Callable[..., tuple[Tensor, ...]]]] = {
+    "squeeze_excitation": (lambda side: SqueezeExcitation(C), image_formulas.squeeze_excitation),
+    "cbam": (lambda side: Cbam(C), image_formulas.cbam),
+    "non_local": (lambda side: NonLocalAttention(C), image_formulas.non_local),
+    "non_local, dot": (
+        lambda side: NonLocalAttention(C, score="dot"),
+        image_formulas.non_local,
+    ),
+    "non_local, SAGAN": (
+        lambda side: NonLocalAttention(C, key_channels=C // 8, pool=2),
+        image_formulas.non_local,
+    ),
+    "non_local, radius 3": (
+        lambda side: NonLocalAttention(C, radius=3),
+        image_formulas.non_local,
+    ),
+    "positions_2d, bias": (swin, image_formulas.non_local),
+    "positions_2d, vectors": (bello, image_formulas.non_local),
+}
+
+
+def gradients(name: str, side: int) -> dict[str, Callable[[], tuple[Tensor, ...]]]:
+    """A forward and backward of the formula's and of the module's."""
+    torch.manual_seed(0)
+    make, formula = CASES[name]
+    module = make(side)
+    with torch.no_grad():
+        for parameter in module.parameters():  # as training leaves it: gamma and biases are not 0
+            parameter.add_(torch.randn_like(parameter), alpha=0.05)
+    x = torch.randn(B, C, side, side, requires_grad=True)
+    leaves = [x, *module.parameters()]
+
+    def both(forward: Callable[[], Tensor]) -> Callable[[], tuple[Tensor, ...]]:
+        return lambda: torch.autograd.grad(forward().square().sum(), leaves)
+
+    return {"formula": both(lambda: formula(module, x)[0]), "module": both(lambda: module(x))}
+
+
+def verify(name: str, side: int) -> None:
+    found = gradients(name, side)
+    right = found["formula"]()
+    largest = max(expected.abs().max().item() for expected in right)
+    for actual, expected in zip(found["module"](), right, strict=True):
+        # A bias of keys changes no softmax: its gradient is 0, but for rounding.
+        close = 1e-3 * expected.abs().max().item() + 1e-5 * largest
+        torch.testing.assert_close(actual, expected, rtol=0, atol=close)
+
+
+def peak(name: str, side: int, which: str) -> int:
+    """Bytes that a call takes beyond what was there and what it returns, in this process."""
+    gradients(name, 4)[which]()  # loads code
+    call = gradients(name, side)[which]
+    ctypes.CDLL(None).malloc_trim(0)
+    Path("/proc/self/clear_refs").write_text("5")
+    before = memory._status_bytes("VmRSS")
+    results = call()
+    return memory._status_bytes("VmHWM") - before - sum(result.nbytes for result in results)
+
+
+def row(name: str, side: int, budget: float) -> str:
+    verify(name, min(side, 28))
+    samples = measure.interleaved(gradients(name, side), budget, clock="cpu")
+    best = {which: 1e3 * min(seconds) for which, seconds in samples.items()}
+    command = [sys.executable, __file__, "--peak", name, str(side)]
+    mib = {which: int(subprocess.check_output([*command, which])) / 2**20 for which in best}
+    ratio = best["formula"] / best["module"]
+    return (
+        f"| {name} | {side} x {side} | {best['formula']:.2f} | {best['module']:.2f} | {ratio:.2f} "
+        f"| {mib['formula']:.1f} | {mib['module']:.1f} |"
+    )
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("names", nargs="*", help=f"of {', '.join(CASES)}; all without any")
+    parser.add_argument("--sides", type=int, nargs="+", default=SIDES)
+    parser.add_argument("--budget", type=float, default=2.0, help="seconds for each row")
+    parser.add_argument(
+        "--peak", nargs=3, metavar=("NAME", "SIDE", "WHICH"), help=argparse.SUPPRESS
+    )
+    arguments = parser.parse_args()
+    torch.set_num_threads(1)
+    if arguments.peak:
+        name, side, which = arguments.peak
+        print(peak(name, int(side), which))
+        return
+    print(f"B = {B}, C = {C}, H = {H}, float32, one thread, kernel set {heed.isa()}\n")
+    print("| module | map | formula, ms | module, ms | ratio | formula, MiB | module, MiB |")
+    print("|---|---|---|---|---|---|---|")
+    for name in arguments.names or CASES:
+        for side in arguments.sides:
+            print(row(name, side, arguments.budget), flush=True)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,99 @@
+#include "heed/nn/rotary_positions.h"
+
+#include <ATen/ops/arange.h>
+#include <ATen/ops/cat.h>
+#include <ATen/ops/pow.h>
+#include <ATen/ops/stack.h>
+#include <c10/util/Exception.h>
+
+#include <algorithm>
+#include <cmath>
+#include <numbers>
+#include <ostream>
+
+namespace heed::nn {
+
+RotaryPositionsImpl::RotaryPositionsImpl(const RotaryPositionsOptions& options)
+    : options_(options) {
+  if (options_.size == 0) options_.size = options_.head_size;
+  TORCH_CHECK(options_.size > 0 && options_.size % 2 == 0 && options_.size <= options_.head_size,
+              "[RotaryPositions] size: expected an even number up to head_size = ",
+              options_.head_size, ", got ", options_.size);
+}
+
+at::Tensor RotaryPositionsImpl::rotate(const at::Tensor& x, const at::Tensor& offset) {
+  const at::Tensor places = places_of(offset, x.size(2));  // [T] or [B,T]
+  const int64_t length = places.numel() > 0 ? places.max().item<int64_t>() + 1 : 0;
+  // In double: float32 has lost three digits of the angle at place 10^4.
+  at::Tensor angles = places.to(at::kDouble).unsqueeze(-1) * frequencies(length);
+  if (offset.defined()) angles = angles.unsqueeze(1);  // [B,1,T,R/2]
+  const double factor = attention_factor();
+  const at::Tensor cos = (angles.cos() * factor).to(x.scalar_type());
+  const at::Tensor sin = (angles.sin() * factor).to(x.scalar_type());
+
+  const bool halves = options_.pairing == RotaryPairing::kHalfSplit;
+  const int64_t R = options_.size;
+  const at::Tensor turning = x.narrow(-1, 0, R), rest = x.narrow(-1, R, x.size(-1) - R);
+  const at::Tensor first = halves ? turning.narrow(-1, 0, R / 2) : turning.slice(-1, 0, R, 2);
+  const at::Tensor second = halves ? turning.narrow(-1, R / 2, R / 2) : turning.slice(-1, 1, R, 2);
+  const at::Tensor one = first * cos - second * sin, two = second * cos + first * sin;
+  if (halves) return at::cat({one, two, rest}, -1);
+  return at::cat({at::stack({one, two}, -1).flatten(-2), rest}, -1);
+}
+
+at::Tensor RotaryPositionsImpl::frequencies(int64_t length) const {
+  const double R = static_cast<double>(options_.size);
+  const RotaryScaling& scaling = options_.scaling;
+  const double original = static_cast<double>(scaling.original_length);
+  const at::Tensor exponents = at::arange(0, options_.size, 2, at::kDouble) / R;
+  const at::Tensor plain = at::pow(options_.base, -exponents);
+  at::Tensor stretched;  // [R/2] in [0, 1]: how much of a wave is divided by the factor
+  switch (scaling.kind) {
+    case RotaryScaling::Kind::kNone:
+      return plain;
+    case RotaryScaling::Kind::kLinear:
+      return plain / scaling.factor;
+    case RotaryScaling::Kind::kDynamic: {
+      const double longer = std::max(static_cast<double>(length) / original, 1.0);
+      const double growth = scaling.factor * longer - (scaling.factor - 1);
+      return plain * at::pow(growth, exponents * (-R / (R - 2)));
+    }
+    case RotaryScaling::Kind::kYarn: {
+      const double fast = std::max(std::floor(pair_of_turns(scaling.beta_fast)), 0.0);
+      const double slow = std::min(std::ceil(pair_of_turns(scaling.beta_slow)), R - 1);
+      const at::Tensor pairs = at::arange(options_.size / 2, at::kDouble);
+      stretched = ((pairs - fast) / std::max(slow - fast, 1e-3)).clamp(0, 1);
+      break;
+    }
+    case RotaryScaling::Kind::kLlama3: {
+      const at::Tensor turns = plain * (original / (2 * std::numbers::pi));
+      const double low = scaling.low_frequency, high = scaling.high_frequency;
+      stretched = 1 - ((turns - low) / (high - low)).clamp(0, 1);
+      break;
+    }
+  }
+  return plain * (1 - stretched) + plain / scaling.factor * stretched;
+}
+
+double RotaryPositionsImpl::attention_factor() const {
+  const RotaryScaling& scaling = options_.scaling;
+  if (scaling.kind != RotaryScaling::Kind::kYarn) return 1;
+  if (scaling.attention_factor) return *scaling.attention_factor;
+  return scaling.factor > 1 ? 0.1 * std::log(scaling.factor) + 1 : 1;
+}
+
+double RotaryPositionsImpl::pair_of_turns(double turns) const {
+  const double wave =
+      static_cast<double>(options_.scaling.original_length) / (2 * std::numbers::pi * turns);
+  return static_cast<double>(options_.size) / 2 * std::log(wave) / std::log(options_.base);
+}
+
+void RotaryPositionsImpl::pretty_print(std::ostream& stream) const {
+  constexpr const char* kKinds[] = {"none", "linear", "dynamic", "yarn", "llama3"};
+  stream << "heed::nn::RotaryPositions(size=" << options_.size << ", base=" << options_.base
+         << ", pairing="
+         << (options_.pairing == RotaryPairing::kHalfSplit ? "half_split" : "interleaved")
+         << ", scaling=" << kKinds[static_cast<size_t>(options_.scaling.kind)] << ")";
+}
+
+}  // namespace heed::nn

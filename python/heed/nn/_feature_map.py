@@ -1,0 +1,50 @@
+"""Feature maps [B,C,rows,columns] as the rows of attention, pixel after pixel of row after row."""
+
+from dataclasses import dataclass
+
+from torch import Tensor
+
+from heed.nn.attention_positions import place_of
+
+
+def check_feature_map(name: str, x: Tensor, channels: int) -> None:
+    if x.dim() != 4 or x.shape[1] != channels:
+        raise ValueError(
+            f"[{name}] x: expected [B,C,rows,columns] = [*, {channels}, *, *], got {list(x.shape)}"
+        )
+
+
+def check_reduction(name: str, channels: int, reduction: int) -> None:
+    for argument, value in (("channels", channels), ("reduction", reduction)):
+        if value < 1:
+            raise ValueError(f"[{name}] {argument}: expected at least 1, got {value}")
+
+
+def rows_of_map(x: Tensor) -> Tensor:
+    """[B,C,rows,columns] -> [B,T,C], a view."""
+    return x.flatten(2).transpose(1, 2)
+
+
+def map_of_rows(rows: Tensor, like: Tensor) -> Tensor:
+    """[B,T,C] -> [B,C,rows,columns] of the map `like`, a view."""
+    return rows.transpose(1, 2).unflatten(2, like.shape[2:])
+
+
+@dataclass(frozen=True)
+class MapGrid:
+    """Where queries and keys stand on a map: query t at (t // columns, t % columns), key s at
+    stride times (s // key_columns, s % key_columns)."""
+
+    columns: int
+    key_columns: int
+    stride: int = 1
+
+    def query_place(
+        self, b: Tensor, t: Tensor, offset: Tensor | None = None
+    ) -> tuple[Tensor, Tensor]:
+        place = place_of(offset, b, t)
+        return place // self.columns, place % self.columns
+
+    def key_place(self, s: Tensor) -> tuple[Tensor, Tensor]:
+        row, column = s // self.key_columns, s % self.key_columns
+        return (row, column) if self.stride == 1 else (self.stride * row, self.stride * column)
