@@ -57,6 +57,10 @@ conformance: setup-test build ## Run other people's test suites on Heed and prin
 bench: build ## Time the kernels against torch's, after checking that they agree
 	@$(PYTHON) bench/attention.py
 
+.PHONY: docs
+docs: setup program ## Redraw the pictures of docs/mechanisms, each from a lesson learnt anew
+	@$(PYTHON) scripts/draw_mechanisms.py
+
 .PHONY: format
 format: setup-test ## Format C++ and Python in place
 	@clang-format -i $(CXX_SOURCES)

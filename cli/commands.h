@@ -12,6 +12,7 @@ inline constexpr int kDone = 0, kFinding = 1, kWrongInput = 2, kInterrupted = 13
 void add_train(CLI::App& app, int& status);
 void add_translate(CLI::App& app, int& status);
 void add_evaluate(CLI::App& app, int& status);
+void add_learn(CLI::App& app, int& status);
 void add_doctor(CLI::App& app, int& status);
 
 // --data, shared by several subcommands.

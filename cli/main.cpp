@@ -75,6 +75,7 @@ int main(int argc, char** argv) {
   heed::cli::add_train(app, status);
   heed::cli::add_translate(app, status);
   heed::cli::add_evaluate(app, status);
+  heed::cli::add_learn(app, status);
   heed::cli::add_doctor(app, status);
   try {
     apply_environment();

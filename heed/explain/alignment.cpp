@@ -28,6 +28,10 @@ void require_consistent(const Alignment& alignment) {
     throw std::invalid_argument("alignment: expected " + std::to_string(T) + " x " +
                                 std::to_string(S) + " weights, got " +
                                 std::to_string(alignment.weights.size()));
+  if (!alignment.planted.empty() && alignment.planted.size() != T * S)
+    throw std::invalid_argument("alignment: expected " + std::to_string(T) + " x " +
+                                std::to_string(S) + " planted places, got " +
+                                std::to_string(alignment.planted.size()));
 }
 
 std::string format_weight(float weight) { return Json(six_digits(weight)).dump(); }

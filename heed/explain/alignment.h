@@ -13,11 +13,16 @@ struct Alignment {
   std::string source_text = {}, target_text = {};
   double score = 0;
   std::string title = {};
+  std::vector<bool> planted = {};  // [T,S], where the answers are known to stand; empty: unknown
 
+  bool is_planted(size_t t, size_t s) const {
+    return !planted.empty() && planted[t * source.size() + s];
+  }
   float weight(size_t t, size_t s) const { return weights[t * source.size() + s]; }
 };
 
-// Throws std::invalid_argument unless there is one weight for each pair of tokens.
+// Throws std::invalid_argument unless there is one weight, and one planted where there are any, for
+// each pair of tokens.
 void require_consistent(const Alignment& alignment);
 
 // A weight as JSON writes it, to six significant digits. Every place that shows a whole weight

@@ -5,6 +5,7 @@
 #include <array>
 #include <cmath>
 #include <cstdio>
+#include <span>
 
 #include "heed/data/text.h"
 #include "heed/explain/color_scale.h"
@@ -25,6 +26,9 @@ struct Density {
 
 constexpr std::array<Density, 3> kBlockDensities = {{{2, 5, 2}, {1, 4, 2}, {1, 3, 1}}};
 constexpr Density kDigitDensity = {1, 2, 0};
+// With room for the brackets around a planted place.
+constexpr std::array<Density, 2> kPlantedBlockDensities = {{{2, 5, 2}, {1, 4, 1}}};
+constexpr Density kPlantedDigitDensity = {1, 3, 0};
 
 struct Column {
   std::string label;
@@ -87,11 +91,17 @@ std::vector<Panel> balanced_panels(const std::vector<Column>& columns, int width
   return best;
 }
 
+std::span<const Density> densities(bool planted, ColorDepth colors) {
+  if (colors == ColorDepth::kNone) return {planted ? &kPlantedDigitDensity : &kDigitDensity, 1};
+  if (planted) return kPlantedBlockDensities;
+  return kBlockDensities;
+}
+
 // The most telling density that needs no more panels than the densest.
-Density choose_density(const std::vector<std::string>& labels, ColorDepth colors, int width) {
-  if (colors == ColorDepth::kNone) return kDigitDensity;
-  const size_t fewest = split(measure(labels, kBlockDensities.back()), width).size();
-  return *std::find_if(kBlockDensities.begin(), kBlockDensities.end(), [&](const Density& density) {
+Density choose_density(const std::vector<std::string>& labels, std::span<const Density> choice,
+                       int width) {
+  const size_t fewest = split(measure(labels, choice.back()), width).size();
+  return *std::find_if(choice.begin(), choice.end(), [&](const Density& density) {
     return split(measure(labels, density), width).size() == fewest;
   });
 }
@@ -105,7 +115,8 @@ Layout lay_out(const Alignment& alignment, const HeatMapStyle& style) {
     layout.label_width = std::max(layout.label_width, display_width(label));
   const int available = width - layout.label_width - 1;
   const std::vector<std::string> labels = short_labels(alignment.source, longest);
-  layout.density = choose_density(labels, style.colors, available);
+  layout.density =
+      choose_density(labels, densities(!alignment.planted.empty(), style.colors), available);
   layout.columns = measure(labels, layout.density);
   layout.panels = balanced_panels(layout.columns, available);
   return layout;
@@ -131,14 +142,20 @@ std::string tenths(float weight) {
   return std::to_string(std::min(9, static_cast<int>(weight * 10)));
 }
 
-std::string cell(float weight, int width, int decimals, ColorDepth colors) {
-  if (colors == ColorDepth::kNone) return centred(tenths(weight), width);
-  return painted(centred(fraction(weight, decimals), width), weight, colors);
+std::string cell(float weight, bool planted, const Column& column, int decimals,
+                 ColorDepth colors) {
+  std::string text = colors == ColorDepth::kNone ? tenths(weight) : fraction(weight, decimals);
+  if (planted) text = "[" + text + "]";
+  text = centred(text, column.width);
+  return colors == ColorDepth::kNone ? text : painted(text, weight, colors);
 }
 
-std::string legend(const HeatMapStyle& style) {
+std::string legend(const HeatMapStyle& style, bool planted) {
+  const std::string brackets = planted ? "; []: where the answer stands" : "";
   if (style.colors == ColorDepth::kNone) {
-    const std::string words = "0-9: weight in tenths, 9 from .9 on; each row sums to 1";
+    const std::string words =
+        (planted ? "0-9: weight in tenths" : "0-9: weight in tenths, 9 from .9 on") +
+        std::string("; each row sums to 1") + brackets;
     return truncate_to_width(words, style.width) + "\n";
   }
   constexpr std::array<float, 6> kSamples = {0, 0.1F, 0.25F, 0.5F, 0.75F, 1};
@@ -148,7 +165,10 @@ std::string legend(const HeatMapStyle& style) {
   int room = style.width;
   for (size_t i = 0; i < kSamples.size() && room >= kSwatch; ++i, room -= kSwatch)
     line += painted(centred(kNames[i], kSwatch), kSamples[i], style.colors);
-  return line + "\x1b[0m" + truncate_to_width("  weight; each row sums to 1", room) + "\n";
+  return line + "\x1b[0m" +
+         truncate_to_width((planted ? "  weight" : "  weight; each row sums to 1") + brackets,
+                           room) +
+         "\n";
 }
 
 std::string header(const Layout& layout, const Panel& panel) {
@@ -164,7 +184,8 @@ std::string row(const Alignment& alignment, const Layout& layout, const Panel& p
   const int indent = layout.label_width - display_width(label);
   std::string line = std::string(static_cast<size_t>(indent), ' ') + label + " ";
   for (size_t s = panel.begin; s < panel.end; ++s)
-    line += cell(alignment.weight(t, s), layout.columns[s].width, layout.density.decimals, colors);
+    line += cell(alignment.weight(t, s), alignment.is_planted(t, s), layout.columns[s],
+                 layout.density.decimals, colors);
   return line + (colors == ColorDepth::kNone ? "\n" : "\x1b[0m\n");
 }
 
@@ -183,7 +204,7 @@ std::string heat_map(const Alignment& alignment, const HeatMapStyle& style) {
       text += row(alignment, layout, panel, t, style.colors);
     text += "\n";
   }
-  return text + legend(style);
+  return text + legend(style, !alignment.planted.empty());
 }
 
 }  // namespace heed

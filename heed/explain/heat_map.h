@@ -3,6 +3,8 @@
 //        I   love  you   .
 //   我  .94   .03  .02        in blocks of colour with two decimals, or as one digit (tenths)
 //   爱  .04   .91  .04        where there is no colour
+//
+// Where it is known where the answers stand, those weights are in brackets: [.95].
 #pragma once
 
 #include <string>

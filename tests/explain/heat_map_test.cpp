@@ -47,6 +47,32 @@ TEST(HeatMap, DigitsWithoutColor) {
             "0-9: weight in tenths, 9 from .9 on; each row sums to 1\n");
 }
 
+TEST(HeatMap, PlantedPlacesAreInBrackets) {
+  Alignment alignment = tiny();
+  alignment.planted = {true, false, true, false};
+  EXPECT_EQ(heat_map(alignment, {.colors = ColorDepth::kNone}),
+            "      I see \n"
+            "  我 [9] 0  \n"
+            "看见 [0] 9  \n"
+            "\n"
+            "0-9: weight in tenths; each row sums to 1; []: where the answer stands\n");
+  const std::string blocks = plain(heat_map(alignment, {.colors = ColorDepth::k256}));
+  EXPECT_EQ(lines(blocks)[1], "  我 [.95] .05 ");
+  EXPECT_EQ(lines(blocks)[2], "看见  []   1.0 ");
+  EXPECT_EQ(lines(blocks)[4],
+            "  0   .1   .25  .5   .75   1    weight; []: where the answer stands");
+}
+
+TEST(HeatMap, ManyPlantedColumnsKeepToTheWidth) {
+  Alignment alignment = samples::diagonal(3, 40, 2);
+  alignment.planted.assign(120, true);
+  for (const ColorDepth colors : {ColorDepth::kNone, ColorDepth::k256, ColorDepth::kTrueColor}) {
+    const std::string text = heat_map(alignment, {.colors = colors});
+    EXPECT_EQ(matrix_widths(text).size(), 1U);
+    for (const std::string& line : lines(plain(text))) EXPECT_LE(display_width(line), 80) << line;
+  }
+}
+
 TEST(HeatMap, WideHeadersStandOverTheirColumns) {
   const Alignment alignment{.source = {"▁我", "看见"}, .target = {"▁I"}, .weights = {0.25F, 0.75F}};
   EXPECT_EQ(lines(heat_map(alignment, {}))[0], "  我 看见 ");

@@ -1,0 +1,18 @@
+#include <iterator>
+
+#include "heed/learn/lesson.h"
+
+namespace heed::learn {
+
+std::vector<Lesson> all_lessons() {
+  std::vector<Lesson> all;
+  for (const auto group : {score_lessons, reach_lessons, position_lessons, composition_lessons,
+                           image_lessons, transformer_lessons}) {
+    std::vector<Lesson> lessons = group();
+    all.insert(all.end(), std::make_move_iterator(lessons.begin()),
+               std::make_move_iterator(lessons.end()));
+  }
+  return all;
+}
+
+}  // namespace heed::learn
