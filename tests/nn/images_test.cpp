@@ -242,8 +242,7 @@ TEST(NonLocalAttention, IsTheFormula) {
 
 TEST(NonLocalAttention, StartsAsTheIdentity) {
   const at::Tensor x = at::randn({B, C, 4, 3});
-  EXPECT_TRUE(NonLocalAttention(NonLocalAttentionOptions{.channels = C})(x)
-                  .output.equal(x));
+  EXPECT_TRUE(NonLocalAttention(NonLocalAttentionOptions{.channels = C})(x).output.equal(x));
 }
 
 TEST(RelativePositions2d, JoinMultiHeadAttentionWithACache) {
