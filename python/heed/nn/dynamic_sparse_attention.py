@@ -101,7 +101,7 @@ class DynamicSparseAttention(nn.Module):
         if k.shape[2] > _SWEPT_KEYS * self.rounds:
             mixed = self._in_rounds(q, k, v, of_q, of_k, dropout_p)
         else:
-            mixed = attention(q, k, v, dropout_p=dropout_p, **options)
+            mixed = attention(q, k, v, **(options | {"dropout_p": dropout_p}))
         output = join_heads(mixed)
         return (output, weights_of(q, k, **options)) if return_weights else output
 
