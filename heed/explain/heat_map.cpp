@@ -5,6 +5,7 @@
 #include <array>
 #include <cmath>
 #include <cstdio>
+#include <numeric>
 #include <span>
 
 #include "heed/data/text.h"
@@ -150,13 +151,23 @@ std::string cell(float weight, bool planted, const Column& column, int decimals,
   return colors == ColorDepth::kNone ? text : painted(text, weight, colors);
 }
 
-std::string legend(const HeatMapStyle& style, bool planted) {
+// Gates, such as a channel's, are weights that sum to whatever they do.
+bool rows_sum_to_one(const Alignment& alignment) {
+  const auto S = static_cast<std::ptrdiff_t>(alignment.source.size());
+  for (auto row = alignment.weights.begin(); row != alignment.weights.end(); row += S) {
+    if (std::abs(std::accumulate(row, row + S, -1.0)) > 0.01) return false;
+  }
+  return true;
+}
+
+std::string legend(const Alignment& alignment, const HeatMapStyle& style) {
+  const bool planted = !alignment.planted.empty();
+  const std::string sums = rows_sum_to_one(alignment) ? "; each row sums to 1" : "";
   const std::string brackets = planted ? "; []: where the answer stands" : "";
   if (style.colors == ColorDepth::kNone) {
     const std::string words =
-        (planted ? "0-9: weight in tenths" : "0-9: weight in tenths, 9 from .9 on") +
-        std::string("; each row sums to 1") + brackets;
-    return truncate_to_width(words, style.width) + "\n";
+        planted ? "0-9: weight in tenths" : "0-9: weight in tenths, 9 from .9 on";
+    return truncate_to_width(words + sums + brackets, style.width) + "\n";
   }
   constexpr std::array<float, 6> kSamples = {0, 0.1F, 0.25F, 0.5F, 0.75F, 1};
   constexpr std::array<const char*, 6> kNames = {"0", ".1", ".25", ".5", ".75", "1"};
@@ -165,10 +176,8 @@ std::string legend(const HeatMapStyle& style, bool planted) {
   int room = style.width;
   for (size_t i = 0; i < kSamples.size() && room >= kSwatch; ++i, room -= kSwatch)
     line += painted(centred(kNames[i], kSwatch), kSamples[i], style.colors);
-  return line + "\x1b[0m" +
-         truncate_to_width((planted ? "  weight" : "  weight; each row sums to 1") + brackets,
-                           room) +
-         "\n";
+  const std::string words = "  weight" + (planted ? brackets : sums);  // 80 cells have room for one
+  return line + "\x1b[0m" + truncate_to_width(words, room) + "\n";
 }
 
 std::string header(const Layout& layout, const Panel& panel) {
@@ -204,7 +213,7 @@ std::string heat_map(const Alignment& alignment, const HeatMapStyle& style) {
       text += row(alignment, layout, panel, t, style.colors);
     text += "\n";
   }
-  return text + legend(style, !alignment.planted.empty());
+  return text + legend(alignment, style);
 }
 
 }  // namespace heed

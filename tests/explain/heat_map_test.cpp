@@ -80,6 +80,13 @@ TEST(HeatMap, WideHeadersStandOverTheirColumns) {
   EXPECT_EQ(lines(heat_map(alignment, {.colors = ColorDepth::k256}))[0], "   我   看见 ");
 }
 
+TEST(HeatMap, SaysThatRowsSumToOneOnlyWhereTheyDo) {
+  Alignment gates = tiny();
+  gates.weights[0] = 0.5F;
+  EXPECT_EQ(lines(heat_map(gates, {.colors = ColorDepth::kNone})).back(),
+            "0-9: weight in tenths, 9 from .9 on");
+}
+
 TEST(HeatMap, BlocksIn256Colors) {
   const auto all = lines(heat_map(tiny(), {.colors = ColorDepth::k256}));
   ASSERT_EQ(all.size(), 5U);
