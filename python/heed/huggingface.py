@@ -49,8 +49,8 @@ def growing_cache(config: Any = None) -> Any:
     """A DynamicCache of transformers that appends new keys and values in place.
 
     `model.generate(ids, past_key_values=heed.growing_cache(model.config))`. The cache that models
-    make for themselves copies all its keys and values for every token and layer, which can take
-    longer than the attention to them. This one keeps room for twice what it holds.
+    make for themselves copies all its keys and values for every token and layer, which with long
+    texts or many takes a good part of a step. This one keeps room for twice what it holds.
 
     It works with every attention implementation, with beams, cropping and copies. The keys and
     values of a layer are views: cropping and appending again overwrites what was cropped.
