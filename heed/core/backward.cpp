@@ -55,15 +55,18 @@ class Backward {
     const Workspace weights(additive ? units() : 0, group_ * shape_.D);
     if (!weights.ok() || !make_d_q()) return false;
     weights_ = additive ? &weights : nullptr;
+    tables_.begin(executor_);
     if (units() > 0 && !run_units()) return false;
     if (!std::is_same_v<E, float>) write_d_q();
     if (gradients_.d_weight != nullptr) write_weight_gradients();
     if (gradients_.d_sinks != nullptr) write_sink_gradients();
-    tables_.write(gradients_);
+    tables_.write();
     return true;
   }
 
  private:
+  using Sum = typename TableGradients<E>::Sum;
+
   // A chunk of the keys of a key head.
   struct Unit {
     int64_t b, kv_head, begin, end;
@@ -117,26 +120,33 @@ class Backward {
       run_by_head(serial);
       return true;
     }
-    if (threads > 1 && units() > heads() && heads() < 2 * threads) return run_in_rounds();
+    const bool few = units() > heads() && heads() < 2 * threads;
+    if (threads > 1 && few && tables_.parallel_chunks()) return run_in_rounds();
     run_by_head(executor_);
     return true;
   }
 
-  // Rounds of heads: as many tables' sums as a round has heads are held at once.
+  // Rounds of heads where they share tables: as many sums as a round has heads are held at once.
   void run_by_head(Executor& executor) {
-    const int64_t round = tables_.wanted() ? 2 * executor.threads() : heads();
+    using Parts = typename TableGradients<E>::Parts;
+    const bool owned = tables_.owned();
+    const int64_t round = owned ? heads() : 2 * executor.threads();
+    tables_.reserve(owned ? executor.threads() : round,
+                    units() > heads() ? Parts::kAll : Parts::kNone);
     for (int64_t first = 0; first < heads(); first += round) {
       const int64_t count = std::min(round, heads() - first);
-      tables_.begin(count);
       auto head = [&](int64_t index, int thread) {
+        const int64_t begin = heads_[first + index], end = heads_[first + index + 1];
+        const int64_t place = owned ? thread : index;
         zero_d_q(first + index);
-        for (int64_t unit = heads_[first + index]; unit < heads_[first + index + 1]; ++unit) {
-          run_unit(unit, nullptr, tables_.part(index), thread);
-          tables_.end_chunk(index);
+        for (int64_t unit = begin; unit < end; ++unit) {
+          run_unit(unit, {place, unit == begin ? Sum::kHead : Sum::kPart, nullptr, thread});
+          if (unit != begin) tables_.end_chunk(place);
         }
+        if (owned) end_head(place, first + index);
       };
       executor.parallel(count, head);
-      for (int64_t index = 0; index < count; ++index) tables_.end_head(index);
+      for (int64_t index = 0; !owned && index < count; ++index) end_head(index, first + index);
     }
   }
 
@@ -144,14 +154,14 @@ class Backward {
     const int64_t round = std::min<int64_t>(units(), 2 * executor_.threads());
     const Workspace parts(round, q_floats());
     if (!parts.ok()) return false;
+    tables_.reserve(round, TableGradients<E>::Parts::kAll);
     auto zero = [&](int64_t head, int) { zero_d_q(head); };
     executor_.parallel(heads(), zero);
     for (int64_t first = 0; first < units(); first += round) {
       const int64_t count = std::min(round, units() - first);
-      tables_.begin(count);
       auto unit = [&](int64_t index, int thread) {
         zero_part(first + index, parts.part(index));
-        run_unit(first + index, parts.part(index), tables_.part(index), thread);
+        run_unit(first + index, {index, Sum::kPart, parts.part(index), thread});
       };
       executor_.parallel(count, unit);
       auto add = [&](int64_t row, int) {
@@ -159,12 +169,18 @@ class Backward {
       };
       executor_.parallel(group_ * shape_.T, add);
       for (int64_t i = 0; i < count; ++i) {
-        tables_.add_chunk(i);
-        if (units_[first + i].end >= last_key(first + i)) tables_.end_head(0);
+        const Unit& done = units_[first + i];
+        tables_.end_chunk_of_first(i);
+        if (done.end >= last_key(first + i)) end_head(0, done.b * shape_.Hkv + done.kv_head);
       }
     }
     return true;
   }
+
+  void end_head(int64_t index, int64_t head) {
+    tables_.end_head(index, head / shape_.Hkv, head % shape_.Hkv);
+  }
+
   // The queries that the band lets see some of a unit's keys: of its part only they are touched.
   struct Queries {
     int64_t begin, end;
@@ -188,8 +204,15 @@ class Backward {
     return units_[heads_[head + 1] - 1].end;
   }
 
-  // Adds the unit's gradients to `part` [group, T, D], or to d_q itself where null.
-  void run_unit(int64_t index, float* part, double* const* d_tables, int thread) {
+  // Where a unit, one of those that run at once, adds its gradients.
+  struct Place {
+    int64_t index;  // of the tables' sums
+    Sum tables;
+    float* d_q;  // [group, T, D], or null: d_q itself
+    int thread;
+  };
+
+  void run_unit(int64_t index, const Place& place) {
     const Unit& unit = units_[index];
     const int64_t* offsets = inputs_.packing.k_offsets;
     if (weights_ != nullptr) std::fill_n(weights_->part(index), group_ * shape_.D, 0.0f);
@@ -205,7 +228,7 @@ class Backward {
       chunk.first_head = g == 0;
       chunk.last_head = g == group_ - 1;
       const int64_t h = unit.kv_head * group_ + g;
-      run_head(unit.b, h, chunk, head_gradients(index, g, part, d_tables), thread);
+      run_head(unit.b, h, chunk, head_gradients(index, g, place), place.thread);
     }
   }
 
@@ -213,8 +236,7 @@ class Backward {
     if (rows.data != nullptr) rows.data = static_cast<E*>(rows.data) + n * rows.stride;
   }
 
-  HeadGradients head_gradients(int64_t unit, int64_t g, float* part,
-                               double* const* d_tables) const {
+  HeadGradients head_gradients(int64_t unit, int64_t g, const Place& place) {
     const int64_t b = units_[unit].b, h = units_[unit].kv_head * group_ + g;
     const int64_t row = first_row(inputs_, b, h);
     const int64_t* offsets = inputs_.packing.q_offsets;
@@ -226,9 +248,9 @@ class Backward {
         .d_lse = gradients_.d_lse == nullptr ? nullptr : gradients_.d_lse + row,
         .d_q = {static_cast<float*>(d_q.data), d_q.stride},
         .d_weight = weights_ == nullptr ? nullptr : weights_->part(unit) + g * shape_.D,
-        .d_tables = d_tables,
+        .d_tables = tables_.targets(place.index, b, h, place.tables),
     };
-    if (part != nullptr) to.d_q = {part + g * shape_.T * shape_.D, shape_.D};
+    if (place.d_q != nullptr) to.d_q = {place.d_q + g * shape_.T * shape_.D, shape_.D};
     return to;
   }
 

@@ -36,11 +36,55 @@ class Thresholds {
   static constexpr int64_t kKeys = 256;     // of one call of scores
   static constexpr int64_t kQueries = 192;  // of a task: whole tiles of every kernel set
 
-  static float kth_largest(std::vector<float>& row, int64_t k) {
-    if (static_cast<int64_t>(row.size()) <= k) return kNone;
-    std::nth_element(row.begin(), row.begin() + (k - 1), row.end(), std::greater<float>());
-    return row[k - 1];
-  }
+  // Of some queries' scores those that may be among the k largest: what is not above a row's k-th
+  // largest so far can't change it, so most of a long row is turned away by that one comparison.
+  class Largest {
+   public:
+    // No more than `most` scores a row.
+    void reset(int64_t k, int64_t most, int64_t queries) {
+      k_ = k;
+      full_ = std::min(k + std::max<int64_t>(k, 64), most);
+      capacity_ = full_ + kKeys + 1;
+      scores_.resize(std::max(scores_.size(), static_cast<size_t>(queries * capacity_)));
+      counts_.assign(static_cast<size_t>(queries), 0);
+      bounds_.assign(static_cast<size_t>(queries), kNone);
+    }
+
+    // Of up to kKeys keys, [keys, queries] with that stride. Without a branch for each score: most
+    // are near enough to the bound to be guessed wrong. NaN, which has no order, is never above it.
+    void add(const float* scores, int64_t keys, int64_t stride) {
+      const auto queries = static_cast<int64_t>(counts_.size());
+      for (int64_t s = 0; s < keys; ++s) {
+        for (int64_t t = 0; t < queries; ++t) {
+          const float score = scores[s * stride + t];
+          scores_[t * capacity_ + counts_[t]] = score;
+          counts_[t] += score > bounds_[t] ? 1 : 0;
+        }
+      }
+      for (int64_t t = 0; t < queries; ++t) {
+        if (counts_[t] > full_) keep_largest(t);
+      }
+    }
+
+    // kNone where there were no more than k.
+    float kth(int64_t t) {
+      if (counts_[t] > k_) keep_largest(t);
+      return bounds_[t];
+    }
+
+   private:
+    void keep_largest(int64_t t) {
+      float* row = scores_.data() + t * capacity_;
+      std::nth_element(row, row + (k_ - 1), row + counts_[t], std::greater<float>());
+      counts_[t] = k_;
+      bounds_[t] = row[k_ - 1];
+    }
+
+    int64_t k_ = 0, full_ = 0, capacity_ = 0;
+    std::vector<float> scores_;  // [queries, capacity]
+    std::vector<int64_t> counts_;
+    std::vector<float> bounds_;
+  };
 
   // The scores of some queries, key by key, and what is kept of them.
   template <class E>
@@ -49,10 +93,11 @@ class Thresholds {
     Sweep(const KernelSet& set, const AttentionInputs<E>& inputs, int threads)
         : set_(set),
           inputs_(inputs),
+          top_k_(std::min(inputs.top_k, inputs.shape.S)),
           floats_(floats(set, inputs)),
           workspace_(threads, floats_ + kKeys * kQueries),
           finders_(threads),
-          rows_(threads) {}
+          largest_(threads) {}
 
     bool ok() const { return workspace_.ok(); }
 
@@ -65,7 +110,7 @@ class Thresholds {
         const int64_t t1 = std::min(t0 + step, end);
         gather(head, t0, t1, thread);
         for (int64_t t = t0; t < t1; ++t) {
-          to[t] = kth_largest(rows_[thread][t - t0], inputs_.top_k);
+          to[t] = largest_[thread].kth(t - t0);
         }
       }
     }
@@ -80,9 +125,8 @@ class Thresholds {
     }
 
     void gather(const HeadInputs& head, int64_t t0, int64_t t1, int thread) {
-      auto& rows = rows_[thread];
-      rows.resize(kQueries);
-      for (std::vector<float>& row : rows) row.clear();
+      Largest& largest = largest_[thread];
+      largest.reset(top_k_, head.S, t1 - t0);
       const int64_t stride = set_.weights_stride(head);
       float* scores = workspace_.part(thread);
       const KeySpans spans = finders_[thread].find(inputs_.program, head, t0, t1, 0, head.S);
@@ -91,22 +135,18 @@ class Thresholds {
           end = std::min(spans.data[i].end, (begin / kKeys + 1) * kKeys);
           set_.scores(head, t0, {begin, end, spans.data[i].masked}, scores,
                       scores + kKeys * kQueries);
-          for (int64_t s = 0; s < end - begin; ++s) {
-            for (int64_t t = 0; t < t1 - t0; ++t) {
-              const float score = scores[s * stride + t];
-              if (score > kNone) rows[t].push_back(score);  // no NaN: it has no order
-            }
-          }
+          largest.add(scores, end - begin, stride);
         }
       }
     }
 
     const KernelSet& set_;
     const AttentionInputs<E>& inputs_;
+    const int64_t top_k_;  // no more than there are keys
     const int64_t floats_;
     Workspace workspace_;
     std::vector<SpanFinder> finders_;
-    std::vector<std::vector<std::vector<float>>> rows_;  // of each thread, of each query
+    std::vector<Largest> largest_;  // of each thread
   };
 
   std::vector<float> values_;

@@ -10,11 +10,14 @@
 #include <functional>
 #include <limits>
 #include <memory>
+#include <ostream>
 #include <random>
 #include <string>
 #include <utility>
 #include <vector>
 
+#include "heed/core/program/bytecode.h"
+#include "heed/core/program/gradient_blocks.h"
 #include "heed/core/program/ranges.h"
 #include "heed/core/program/summaries.h"
 
@@ -184,13 +187,60 @@ TEST(Bound, LookupsThatCanLeaveTheirTableAreGuarded) {
     const auto bound = bind("table0: float[1]\nscore = dot + table0[" + index + "]",
                             {1, 1, 100, 100, -99, 0}, {view(bias)});
     EXPECT_EQ(bound->code().lookups.size, 2);  // forward, and its gradient
-    return bound->code().lookups.data[0].guarded;
+    const Lookup& lookup = bound->code().lookups.data[0];
+    const Index* const first = bound->code().indices.data + lookup.first_index;
+    return std::any_of(first, first + lookup.indices, [](const Index& x) { return x.guarded; });
   };
   EXPECT_FALSE(guarded("abs(t - s)"));
   EXPECT_FALSE(guarded("t"));
   EXPECT_TRUE(guarded("t - s"));                      // negative beyond the band
   EXPECT_TRUE(guarded("-1 - s"));                     // counts from the end
   EXPECT_TRUE(guarded("int(sqrt(float(t)) * 0.5)"));  // as kernels round
+}
+
+// Of the only table of a program with B = 2, H = 3, T = S = 8: the block, and what is said of it.
+struct Reach {
+  int64_t size;
+  bool owned, once, strays;
+  bool operator==(const Reach&) const = default;
+};
+std::ostream& operator<<(std::ostream& stream, const Reach& x) {
+  return stream << x.size << (x.owned ? " owned" : "") << (x.once ? " once" : "")
+                << (x.strays ? " strays" : "");
+}
+Reach reach_of(const std::vector<int64_t>& sizes, const std::string& score, int64_t B = 2) {
+  int64_t count = 1;
+  for (const int64_t size : sizes) count *= size;
+  const std::vector<float> numbers(count);
+  const TableView table = {numbers.data(), Element::kFloat32, sizes, dense_strides(sizes)};
+  const auto bound =
+      bind("table0: float[" + std::to_string(sizes.size()) + "]\n" + score, {B, 3, 8, 8}, {table});
+  const GradientBlock& block = bound->gradient_blocks()[0];
+  return {block.size, block.owned, block.once, block.once && block.strays};
+}
+
+TEST(Bound, GradientsTakeWhatAHeadReaches) {
+  // Two pairs meet in an element: a head's own block, heads that share one, the whole table.
+  EXPECT_EQ(reach_of({2, 3, 8}, "score = dot + table0[b, h, s]"), (Reach{8, true, false, false}));
+  EXPECT_EQ(reach_of({3, 2, 8, 5}, "score = dot + table0[h, b, t, max(min(t - s, 2), -2) + 2]"),
+            (Reach{40, true, false, false}));
+  EXPECT_EQ(reach_of({3, 8, 8}, "score = dot + table0[h, t, s]"), (Reach{64, false, false, false}));
+  EXPECT_EQ(reach_of({15, 3}, "score = dot + table0[t - s + 7, h]"),
+            (Reach{45, false, false, false}));
+  EXPECT_EQ(reach_of({2, 3, 8}, "score = dot + table0[b, h, t] * table0[b, 2 - h, s]"),
+            (Reach{24, false, false, false}));
+  EXPECT_EQ(reach_of({2, 3, 8, 8}, "score = dot + table0[b, h, t, s] * table0[b, h, s, t]"),
+            (Reach{64, true, false, false}));
+  EXPECT_EQ(reach_of({3, 9}, "score = dot + table0[h, t - s + 1]\nmask = abs(t - s) <= 1", 1),
+            (Reach{9, true, false, false}));
+  // None do, wherever b and h stand.
+  const Reach once = {384, false, true, false}, strays = {384, false, true, true};
+  EXPECT_EQ(reach_of({2, 3, 8, 8}, "score = dot + table0[b, h, t, s]"), once);
+  EXPECT_EQ(reach_of({8, 3, 2, 8}, "score = dot + table0[t, h, b, 7 - s]"), once);
+  EXPECT_EQ(reach_of({2, 3, 4, 16}, "score = dot + table0[b, h, s // 2, 2 * t]"),
+            (Reach{64, true, false, false}));
+  EXPECT_EQ(reach_of({3, 8, 16}, "score = dot + table0[h, s, t - s + 8]", 1), once);
+  EXPECT_EQ(reach_of({2, 3, 8, 8}, "score = dot + table0[b, h, t, t - s]\nmask = s <= t"), strays);
 }
 
 TEST(Bound, ElementsOutsideTheTableAreTheNearest) {

@@ -17,9 +17,10 @@ using program::Table;
 
 const char* name_of(Mechanism mechanism) {
   constexpr const char* kNames[] = {
-      "none",        "alibi",    "relative", "soft_cap",   "prefix",   "documents",
-      "buckets",     "natten",   "mask",     "float_mask", "bias",     "key_bias",
-      "temperature", "location", "gaussian", "where",      "indirect", "random"};
+      "none",          "alibi",     "relative",      "soft_cap",   "prefix",   "documents",
+      "buckets",       "natten",    "mask",          "float_mask", "bias",     "key_bias",
+      "temperature",   "location",  "gaussian",      "where",      "indirect", "clipped_rows",
+      "distance_rows", "past_rows", "pairs_of_rows", "rows_twice", "random"};
   return kNames[static_cast<int>(mechanism)];
 }
 
@@ -106,6 +107,32 @@ ScoreProgram program_of(Mechanism mechanism, const Shape& shape, Tables& tables,
     case Mechanism::kIndirect: {
       const Table kind = tables.integers({S}, 0, 3), bias = tables.floats({4, H});
       return ScoreProgram(score() + bias.at({kind[s()], h()}));
+    }
+    case Mechanism::kClippedRows: {
+      const Table bias = tables.floats({B, H, T, 23}), of_head = tables.floats({H, 41});
+      const auto clipped = [](int64_t far) {
+        return program::min(program::max(s() - t(), -far), far) + far;
+      };
+      return ScoreProgram(score() + bias.at({b(), h(), t(), clipped(11)}) +
+                          of_head.at({h(), clipped(20)}));
+    }
+    case Mechanism::kDistanceRows: {
+      const Table bias = tables.floats({B, H, T, T + S}), of_key = tables.floats({B, H, S});
+      return ScoreProgram(score() + bias.at({b(), h(), t(), t() - s() + S}) +
+                          of_key.at({b(), h(), s()}));
+    }
+    case Mechanism::kPastRows: {
+      const Table bias = tables.floats({B, H, T, T});
+      return ScoreProgram(score() + bias.at({b(), h(), t(), t() - s()}), s() <= t());
+    }
+    case Mechanism::kPairsOfRows: {
+      const Table bias = tables.floats({B, H, T / 2 + 1, S});
+      return ScoreProgram(score() + bias.at({b(), h(), program::floor_div(t(), 2), s()}));
+    }
+    case Mechanism::kRowsTwice: {
+      const Table bias = tables.floats({H, B, T, T + S});
+      return ScoreProgram(score() * (1 + bias.at({h(), b(), t(), t() - s() + S}) / 4) +
+                          bias.at({h(), b(), t(), s()}));
     }
     case Mechanism::kRandom:
     case Mechanism::kNone:

@@ -387,6 +387,18 @@ void add_programs(std::vector<Case>& all) {
                    .causal = kCorners[turn % 3],
                    .mechanism = mechanism});
   }
+  // Several chunks of keys, whose gradients meet in a table; and heads that share keys.
+  for (Mechanism mechanism : {Mechanism::kClippedRows, Mechanism::kDistanceRows,
+                              Mechanism::kPastRows, Mechanism::kRowsTwice, Mechanism::kBias}) {
+    for (int64_t T : {5, 60}) {
+      all.push_back({.shape = {.B = 1, .H = 2, .Hkv = 1, .T = T, .S = 450, .D = 130, .Dv = 128},
+                     .mechanism = mechanism,
+                     .seed = turn});
+      all.push_back({.shape = {.B = 2, .H = 6, .Hkv = 2, .T = T, .S = 41, .D = 8, .Dv = 8},
+                     .mechanism = mechanism,
+                     .seed = ++turn});
+    }
+  }
   for (Mechanism mechanism : {Mechanism::kAlibi, Mechanism::kMask}) {
     for (const auto& [T, S] : {std::pair<int64_t, int64_t>{0, 5}, {5, 0}, {20, 0}}) {
       all.push_back({.shape = {.B = 2, .H = 2, .Hkv = 1, .T = T, .S = S, .D = 8, .Dv = 8},

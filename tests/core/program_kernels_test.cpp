@@ -10,7 +10,9 @@
 #include <vector>
 
 #include "heed/core/program/bound.h"
+#include "heed/core/program/bytecode.h"
 #include "heed/core/program/expression.h"
+#include "heed/core/program/gradient_blocks.h"
 #include "tests/core/each_isa.h"
 #include "tests/core/guard_pages.h"
 #include "tests/core/program_probe.h"
@@ -132,6 +134,40 @@ std::vector<Case> mechanisms() {
                           across = t() % 10 - s() % 10;
          return ScoreProgram(score() + x.floats({H, 7, 5}).at({h(), down + 3, across + 2}),
                              (abs(down) <= 3) & (abs(across) <= 2));
+       }},
+      {"rows to some distance",
+       [](Tables& x) {
+         const Expression clipped = min(max(s() - t(), -9), 14) + 9;
+         return of(score() + x.floats({B, H, T, 24}).at({b(), h(), t(), clipped}));
+       }},
+      {"rows of a wide band",
+       [](Tables& x) {
+         const Expression clipped = min(max(t() - s(), -40), 40);
+         return of(score() + x.floats({T, B, H, 121}).at({t(), b(), h(), 80 - clipped}));
+       }},
+      {"rows of distances",
+       [](Tables& x) {
+         return of(score() + x.floats({B, H, T, T + S}).at({b(), h(), t(), t() - s() + S}));
+       }},
+      {"rows of the past",
+       [](Tables& x) {
+         const Table table = x.floats({B, H, T, T});
+         return ScoreProgram(score() + table.at({b(), h(), t(), t() - s()}), s() <= t());
+       }},
+      {"rows of keys, from either end",
+       [](Tables& x) {
+         const Table table = x.floats({B, H, S, T + S});
+         return of(score() + table.at({b(), h(), s(), abs(t() - s()) - 40}));
+       }},
+      {"rows at two places",
+       [](Tables& x) {
+         const Table table = x.floats({H, T, T + S});
+         return of(score() * table.at({h(), t(), s()}) + table.at({h(), t(), t() - s() + S}));
+       }},
+      {"rows of buckets",
+       [](Tables& x) {
+         const Expression bucket = x.integers({T + S}, 0, 15)[t() - s() + S];
+         return of(score() + x.floats({B, H, T, 16}).at({b(), h(), t(), bucket}));
        }},
       {"looked up twice",
        [](Tables& x) {
@@ -371,11 +407,9 @@ class Comparison {
  public:
   Comparison(const BoundProgram& bound, double tolerance, bool want_tables)
       : bound_(bound), tolerance_(tolerance), want_tables_(want_tables) {
-    for (const TableView& table : bound.tables()) {
-      int64_t count = 1;
-      for (int64_t size : table.sizes) count *= size;
-      d_tables_.emplace_back(count * sizeof(double), GuardedMemory::Side::kEndsAtPage);
-      counts_.push_back(count);
+    for (const GradientBlock& block : bound.gradient_blocks()) {
+      const int64_t size = block.once ? sizeof(float) : sizeof(double);
+      d_tables_.emplace_back(block.size * size, GuardedMemory::Side::kEndsAtPage);
     }
   }
 
@@ -388,14 +422,20 @@ class Comparison {
       probes.push_back(patch.patch());
       if (!bound_.has_mask()) probes.back().masked = nullptr;
     }
-    std::vector<double*> d_tables;
-    for (const GuardedMemory& memory : d_tables_) {
-      d_tables.push_back(reinterpret_cast<double*>(memory.data()));
-      std::fill_n(d_tables.back(), counts_[d_tables.size() - 1], 0.0);
-    }
-    // Every second one is not wanted.
-    for (size_t i = want_tables_ ? d_tables.size() : 0; i < d_tables.size(); i += 2) {
-      d_tables[i] = nullptr;
+    std::vector<TableTarget> d_tables;
+    for (size_t i = 0; i < d_tables_.size(); ++i) {
+      const GradientBlock& block = bound_.gradient_blocks()[i];
+      std::byte* const data = d_tables_[i].data();
+      // Every second one is not wanted.
+      TableTarget& target = d_tables.emplace_back();
+      if (!want_tables_ && i % 2 == 0) continue;
+      if (block.once) {
+        target.elements = reinterpret_cast<float*>(data);
+        std::fill_n(target.elements, block.size, 0.0f);
+      } else {
+        target.sums = reinterpret_cast<double*>(data);
+        std::fill_n(target.sums, block.size, 0.0);
+      }
     }
     ProbeHead head = {&bound_.code(), b, h, kMostLanes, kMostRows, nullptr, d_tables.data()};
     const Level level = level_of(isa);
@@ -404,7 +444,7 @@ class Comparison {
     head.workspace = reinterpret_cast<float*>(workspace.data());
     level.run(head, probes.data(), static_cast<int64_t>(probes.size()));
     for (const GuardedPatch& patch : guarded) compare(patch, expected);
-    compare_tables(guarded, expected, d_tables);
+    compare_tables(guarded, expected, d_tables, b, h);
   }
 
  private:
@@ -441,30 +481,34 @@ class Comparison {
   }
 
   void compare_tables(const std::vector<GuardedPatch>& guarded, const Expected& expected,
-                      const std::vector<double*>& d_tables) {
+                      const std::vector<TableTarget>& d_tables, int64_t b, int64_t h) {
+    const std::vector<GradientBlock>& blocks = bound_.gradient_blocks();
     std::vector<std::vector<double>> want, size;
-    for (int64_t count : counts_) {
-      want.emplace_back(count);
-      size.emplace_back(count);
+    for (const GradientBlock& block : blocks) {
+      want.emplace_back(block.size);
+      size.emplace_back(block.size);
     }
     for (const GuardedPatch& patch : guarded) {
       patch.for_each([&](int64_t at, int64_t t, int64_t s) {
         if (patch.patch().p[at] == 0) return;
         for (const Expected::Output& output : expected.outputs) {
           const double value = output.value[t * S + s];
-          want[output.table][output.offset[t * S + s]] += value;
-          size[output.table][output.offset[t * S + s]] += std::abs(value);
+          const GradientBlock& block = blocks[output.table];
+          const int64_t at = output.offset[t * S + s] - b * block.batch - h * block.head;
+          want[output.table].at(at) += value;
+          size[output.table].at(at) += std::abs(value);
         }
       });
     }
     for (size_t table = 0; table < want.size(); ++table) {
-      if (d_tables[table] == nullptr) continue;
+      const auto& [sums, elements] = d_tables[table];
+      if (sums == nullptr && elements == nullptr) continue;
       int wrong = 0;
-      for (int64_t i = 0; i < counts_[table] && wrong < 4; ++i) {
-        const double error = std::abs(d_tables[table][i] - want[table][i]);
-        if (error <= tolerance_ * (1 + size[table][i])) continue;
-        ADD_FAILURE() << "gradient of table " << table << " at " << i << ": " << d_tables[table][i]
-                      << ", not " << want[table][i];
+      for (int64_t i = 0; i < blocks[table].size && wrong < 4; ++i) {
+        const double got = sums != nullptr ? sums[i] : elements[i];
+        if (std::abs(got - want[table][i]) <= tolerance_ * (1 + size[table][i])) continue;
+        ADD_FAILURE() << "gradient of table " << table << " at " << i << ": " << got << ", not "
+                      << want[table][i];
         ++wrong;
       }
     }
@@ -474,7 +518,6 @@ class Comparison {
   const double tolerance_;
   const bool want_tables_;
   std::vector<GuardedMemory> d_tables_;
-  std::vector<int64_t> counts_;
 };
 
 template <class Body>

@@ -21,7 +21,7 @@ struct ProbeHead {
   const program::Bytecode* code;
   int64_t b, h, most_lanes, most_rows;
   float* workspace;
-  double* const* d_tables;
+  const program::TableTarget* d_tables;
 };
 
 // Patches of one head after one another, or only the floats of workspace that they need.

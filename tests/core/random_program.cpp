@@ -162,7 +162,7 @@ class Grammar {
 
   Number leaf() {
     const Integer x = integer(below(2)), y = integer(0);
-    switch (below(6)) {
+    switch (below(7)) {
       case 0:
         return {program::score(), 4, 1};
       case 1: {
@@ -175,7 +175,12 @@ class Grammar {
         const Table table = tables_.floats({extent(x), extent(y)});
         return {table.at({index(x), index(y)}), 3, 1};
       }
-      case 4:
+      case 4: {  // of each head, or of each of its queries
+        const Expression of_query = below(2) == 0 ? program::t() : Expression(0);
+        const Table table = tables_.floats({shape_.B, shape_.H, shape_.T, extent(x)});
+        return {table.at({program::b(), program::h(), of_query, index(x)}), 3, 1};
+      }
+      case 5:
         return {program::to_float(x.value) / 16,
                 static_cast<double>(std::max(std::abs(x.low), std::abs(x.high))) / 16, 0};
       default:

@@ -14,7 +14,8 @@ namespace heed {
 
 namespace program {
 struct Bytecode;
-}
+struct TableTarget;
+}  // namespace program
 
 // Rows of elements (the head's type), `stride` elements apart, each contiguous.
 struct Rows {
@@ -86,12 +87,12 @@ struct HeadOutputs {
 };
 
 struct HeadGradients {
-  Rows out, d_out;          // [T,Dv] in the head's type
-  const float* lse;         // [T]
-  const float* d_lse;       // [T], or null
-  FloatRows d_q;            // [T,D], added to
-  float* d_weight;          // [D], added to; additive only
-  double* const* d_tables;  // one a table: null or dense, added to; null: none wanted
+  Rows out, d_out;                       // [T,Dv] in the head's type
+  const float* lse;                      // [T]
+  const float* d_lse;                    // [T], or null
+  FloatRows d_q;                         // [T,D], added to
+  float* d_weight;                       // [D], added to; additive only
+  const program::TableTarget* d_tables;  // one a table, added to; null: none wanted
 };
 
 // Keys [begin, end) and where their gradients go: written whole, by the first head of a group.

@@ -58,6 +58,19 @@ HEED_INLINE Vec max(Vec a, Vec b) { return a > b ? a : b; }
 HEED_INLINE Vec min(Vec a, Vec b) { return a < b ? a : b; }
 #endif
 
+// Whether some lane of a comparison's result holds.
+HEED_INLINE bool any(VecInt mask) {
+#if defined(__AVX512F__)
+  return _mm512_test_epi32_mask((__m512i)mask, (__m512i)mask) != 0;
+#elif defined(__AVX2__)
+  return _mm256_movemask_epi8((__m256i)mask) != 0;
+#else
+  int32_t all = 0;
+  for (int i = 0; i < kLanes; ++i) all |= mask[i];
+  return all != 0;
+#endif
+}
+
 // 1 / x within 2 ulp for normal x of moderate size.
 HEED_INLINE Vec reciprocal(Vec x) {
 #if defined(__AVX512F__)  // a zmm division holds its unit for 16 cycles; a Newton step costs two

@@ -9,6 +9,7 @@
 
 #include "heed/core/program/bounds.h"
 #include "heed/core/program/compile.h"
+#include "heed/core/program/gradient_blocks.h"
 #include "heed/core/program/mask_split.h"
 #include "heed/core/program/ranges.h"
 
@@ -21,6 +22,8 @@ struct Analysis {
   std::optional<Graph> own_graph;  // the program's and what joins its parts anew
   std::vector<BandTerm> band;
   std::vector<int> fixed, moving;  // what the rest of the mask needs, not of s and of s
+  std::vector<GradientBlock> gradient_blocks;
+  Bytecode code;
 };
 
 namespace {
@@ -123,6 +126,13 @@ Outputs split_outputs(const Program& program, Analysis& analysis) {
   return outputs;
 }
 
+// Where no pair is ever asked about.
+Guards all_guarded(const Graph& graph) {
+  Guards guards;
+  for (int id = 0; id < graph.size(); ++id) guards.emplace_back(graph[id].args.size(), true);
+  return guards;
+}
+
 // Intervals by node, of this thread.
 Interval* scratch(int nodes) {
   thread_local std::vector<Interval> values;
@@ -146,21 +156,29 @@ BoundProgram::BoundProgram(std::shared_ptr<const Program> program, std::vector<T
       (ranges.dependence(id).key ? analysis_->moving : analysis_->fixed).push_back(id);
     }
   }
-  std::vector<bool> guarded(graph.size(), true);
+  Guards guards = all_guarded(graph);
   if (sizes.B > 0 && sizes.H > 0 && sizes.T > 0 && sizes.S > 0) {
     ranges.summarise(program_->mask(), rest_of_mask_);
-    guarded = check_bounds(*program_, graph, ranges, tables_, whole_region(sizes));
+    guards = check_bounds(*program_, graph, ranges, tables_, whole_region(sizes));
   }
-  code_ = compile({.graph = graph,
-                   .score = outputs.score,
-                   .mask = rest_of_mask_,
-                   .d_dot = program_->d_dot(),
-                   .table_gradients = program_->table_gradients(),
-                   .tables = tables_,
-                   .guarded = guarded});
+  analysis_->gradient_blocks = program::gradient_blocks(graph, ranges, program_->table_gradients(),
+                                                        tables_, guards, sizes.B, sizes.H);
+  analysis_->code = compile({.graph = graph,
+                             .score = outputs.score,
+                             .mask = rest_of_mask_,
+                             .d_dot = program_->d_dot(),
+                             .table_gradients = program_->table_gradients(),
+                             .tables = tables_,
+                             .guards = guards,
+                             .blocks = analysis_->gradient_blocks});
 }
 
 BoundProgram::~BoundProgram() = default;
+
+const Bytecode& BoundProgram::code() const { return analysis_->code; }
+const std::vector<GradientBlock>& BoundProgram::gradient_blocks() const {
+  return analysis_->gradient_blocks;
+}
 
 Band BoundProgram::tighten(const Band& band, int64_t b, int64_t h) const {
   Band tight = band;

@@ -7,7 +7,6 @@
 #include <vector>
 
 #include "heed/core/band.h"
-#include "heed/core/program/bytecode.h"
 #include "heed/core/program/interval.h"
 #include "heed/core/program/program.h"
 #include "heed/core/program/scalar.h"
@@ -15,6 +14,8 @@
 namespace heed::program {
 
 struct Analysis;  // bound.cpp
+struct Bytecode;
+struct GradientBlock;
 
 // The sizes that b, h, t, s run over, and which (t, s) are visited at all: s - t in
 // [left, right] of the widest band (kUnbounded where there is none).
@@ -44,7 +45,8 @@ class BoundProgram {
   const Program& program() const { return *program_; }
   const std::vector<TableView>& tables() const { return tables_; }
   const Sizes& sizes() const { return sizes_; }
-  const Bytecode& code() const { return code_; }
+  const Bytecode& code() const;
+  const std::vector<GradientBlock>& gradient_blocks() const;  // by table
 
   // The band that is left of `band` when the mask's comparisons of t and s with one another and
   // with numbers (t - s <= 5, s < length[b], ...) are taken into it. Holds for head (b, h).
@@ -77,7 +79,6 @@ class BoundProgram {
   std::shared_ptr<const Program> program_;
   std::vector<TableView> tables_;
   Sizes sizes_;
-  Bytecode code_;
   int rest_of_mask_ = -1;  // a node of the analysis's graph
   std::unique_ptr<Analysis> analysis_;
 };

@@ -96,9 +96,9 @@ class Checker {
           const std::vector<TableView>& tables)
       : program_(program), graph_(graph), ranges_(ranges), tables_(tables) {}
 
-  std::vector<bool> run(const Region& region) {
+  Guards run(const Region& region) {
     evaluate_all(region);
-    if (all_in_bounds()) return guarded();
+    if (all_in_bounds()) return guards();
     Context context = {region, {}, values_, std::vector<bool>(graph_.size())};
     if (graph_.size() > kMostNodesInContext) {
       for (const int root : {program_.mask(), program_.score()}) check_without_conditions(root);
@@ -109,7 +109,7 @@ class Checker {
         check(program_.score(), visible);
       }
     }
-    return guarded();
+    return guards();
   }
 
  private:
@@ -130,17 +130,15 @@ class Checker {
     return true;
   }
 
-  std::vector<bool> guarded() const {
-    std::vector<bool> result(graph_.size());
+  Guards guards() const {
+    Guards result(graph_.size());
     for (int id = 0; id < graph_.size(); ++id) {
       const Node& node = graph_[id];
       for (std::size_t d = 0; d < node.args.size() && node.op == Op::kLookup; ++d) {
         const int index = node.args[d];
         // Kernels compute reals less precisely than the intervals assume.
-        if (ranges_.dependence(index).real ||
-            !is_within(values_[index], 0, tables_[node.table].sizes[d])) {
-          result[id] = true;
-        }
+        result[id].push_back(ranges_.dependence(index).real ||
+                             !is_within(values_[index], 0, tables_[node.table].sizes[d]));
       }
     }
     return result;
@@ -393,8 +391,8 @@ void check_tables(const Program& program, const std::vector<TableView>& tables) 
   }
 }
 
-std::vector<bool> check_bounds(const Program& program, const Graph& graph, const Ranges& ranges,
-                               const std::vector<TableView>& tables, const Region& region) {
+Guards check_bounds(const Program& program, const Graph& graph, const Ranges& ranges,
+                    const std::vector<TableView>& tables, const Region& region) {
   return Checker(program, graph, ranges, tables).run(region);
 }
 

@@ -107,22 +107,28 @@ struct Index {
   Register value;
   int64_t size;
   int64_t stride;
+  // Whether it may fall outside [0, size) on pairs that are visited but not visible, or is negative
+  // and counts from the end: a negative one has size added, and what is still outside is clamped.
+  bool guarded;
 };
 
 // The element at data + query * t + key * s + the sum of the indices' terms.
 struct Lookup {
-  const void* data = nullptr;  // null: of a table's gradient, which is dense
+  const void* data = nullptr;  // null: of a table's gradient, counted from the head's block on
   Element element = Element::kFloat32;
-  Space space = Space::kHead;  // of the offset
-  // Whether an index may fall outside [0, size) on pairs that are visited but not visible, or is
-  // negative and counts from the end: a negative one has size added, and what is still outside is
-  // clamped. Then query and key are 0.
-  bool guarded = false;
+  Space space = Space::kHead;            // of the offset
   bool narrow = true;                    // all offsets are less than 2^31
   int32_t table = -1;                    // of the program
   int32_t output = -1;                   // number of the table output; -1: not of a gradient
   int64_t query = 0, key = 0;            // elements
   int32_t first_index = 0, indices = 0;  // into Bytecode::indices
+};
+
+// Where a table's gradient is added to: the sums of a head's block or, where no two pairs meet in
+// an element, the whole table at once. Both null: it is not wanted.
+struct TableTarget {
+  double* sums;
+  float* elements;
 };
 
 // An array that Bytecode::storage owns: kernels call no function of a shared header.

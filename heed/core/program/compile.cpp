@@ -75,7 +75,7 @@ int32_t put_lookup(const LookupValue& from, const std::vector<Register>& registe
   lookup.first_index = static_cast<int32_t>(storage.indices.size());
   lookup.indices = static_cast<int32_t>(from.indices.size());
   for (const LookupIndex& index : from.indices) {
-    storage.indices.push_back({registers[index.value], index.size, index.stride});
+    storage.indices.push_back({registers[index.value], index.size, index.stride, index.guarded});
   }
   storage.lookups.push_back(lookup);
   return static_cast<int32_t>(storage.lookups.size()) - 1;

@@ -4,6 +4,7 @@
 #include <vector>
 
 #include "heed/core/program/bytecode.h"
+#include "heed/core/program/gradient_blocks.h"
 #include "heed/core/program/program.h"
 
 namespace heed::program {
@@ -15,8 +16,8 @@ struct CompileInputs {
   int d_dot;  // node, or -1
   const std::vector<TableGradient>& table_gradients;
   const std::vector<TableView>& tables;
-  // For each node of the graph: whether a kLookup is to be guarded (Lookup::guarded).
-  const std::vector<bool>& guarded;
+  const Guards& guards;
+  const std::vector<GradientBlock>& blocks;  // by table
 };
 
 Bytecode compile(const CompileInputs& inputs);

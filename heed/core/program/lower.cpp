@@ -23,13 +23,6 @@ Space space_of(int64_t query, int64_t key) {
   return query == -key ? Space::kDiagonal : Space::kPair;
 }
 
-std::vector<int64_t> dense_strides(const std::vector<int64_t>& sizes) {
-  std::vector<int64_t> strides(sizes.size());
-  int64_t stride = 1;
-  for (size_t d = sizes.size(); d-- > 0; stride *= sizes[d]) strides[d] = stride;
-  return strides;
-}
-
 bool is_empty(const TableView& view) {
   return std::find(view.sizes.begin(), view.sizes.end(), 0) != view.sizes.end();
 }
@@ -232,20 +225,20 @@ int Lowering::address(int node, const std::vector<int64_t>& strides, const Looku
   LookupValue to = {lookup, {}};
   to.lookup.table = n.table;
   to.lookup.element = view.element;
-  to.lookup.guarded = inputs_.guarded[node];
   int64_t farthest = 0;
   for (size_t d = 0; d < n.args.size(); ++d) {
     if (strides[d] == 0 || view.sizes[d] == 1) continue;  // every index is the same element
     farthest += std::abs(strides[d]) * (view.sizes[d] - 1);
     const auto affine = affine_of(n.args[d]);
-    if (affine && !to.lookup.guarded) {
+    const bool guarded = inputs_.guards[node][d];
+    if (affine && !guarded) {
       to.lookup.query += affine->query * strides[d];
       to.lookup.key += affine->key * strides[d];
       if (affine->offset < 0) continue;
-      to.indices.push_back({affine->offset, view.sizes[d], strides[d]});
+      to.indices.push_back({affine->offset, view.sizes[d], strides[d], guarded});
     } else {
       const int index = of_node_.at(n.args[d]);
-      to.indices.push_back({index, view.sizes[d], strides[d]});
+      to.indices.push_back({index, view.sizes[d], strides[d], guarded});
       to.lookup.space = join(to.lookup.space, values.items[index].space);
     }
   }
@@ -359,7 +352,8 @@ void Lowering::gradient() {
     // The gradient is 0 where the probability is, as it comes.
     if (addend != Values::kGradient) addend = emit(Code::kWeighted, {addend, Values::kWeight});
     value(to.lookup);  // so that its indices have values
-    const int lookup = address(to.lookup, dense_strides(view.sizes), {.output = output++});
+    const GradientBlock& block = inputs_.blocks[inputs_.graph[to.lookup].table];
+    const int lookup = address(to.lookup, block.strides, {.output = output++});
     values.sinks.push_back(values.append({.code = Code::kAddToTable,
                                           .space = Space::kPair,
                                           .args = {addend, -1, -1},

@@ -27,6 +27,7 @@ struct Value {
 struct LookupIndex {
   int value;
   int64_t size, stride;
+  bool guarded;
 };
 struct LookupValue {
   Lookup lookup;
