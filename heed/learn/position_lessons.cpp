@@ -6,7 +6,6 @@
 #include <ATen/ops/randint.h>
 #include <ATen/ops/where.h>
 #include <ATen/ops/zeros.h>
-#include <ATen/ops/zeros_like.h>
 #include <torch/nn/module.h>
 
 #include <memory>
@@ -122,25 +121,17 @@ Symbols draw_nearest_mark(int64_t batch, int64_t length) {
                 random_row(batch, length), nearest.narrow(1, length - kAsking, kAsking));
 }
 
-// Different words in any order; every place asks how far ahead another word stands: -far, ..., far,
-// as 0, ..., 2 far.
-constexpr int64_t kFar = 4, kOrdered = 12;
-SymbolLearnerOptions far_is_asked() {
-  return {.query_symbols = kOrdered,
-          .key_symbols = kOrdered,
-          .value_symbols = 2 * kFar + 1,
-          .query_name = letter,
-          .key_name = letter};
-}
-Symbols draw_distances(int64_t batch, int64_t length) {
-  const at::Tensor row =
-      at::rand({batch, kOrdered}).argsort(-1, /*descending=*/false).narrow(1, 0, length);
-  const at::Tensor place = at::randint(length, {batch, length}, at::kLong);  // [B,T]
-  return {.query = row.gather(1, place),
-          .keys = row,
-          .values = at::zeros_like(row),
-          .answers = (place - at::arange(length)).clamp(-kFar, kFar) + kFar,
-          .planted = place.unsqueeze(2).eq(at::arange(length))};
+// Different words in any order, each with a sign; every place asks for the sign of a word and how
+// far ahead it stands, -far, ..., far: one answer for each pair of these.
+constexpr int64_t kFar = 2, kDistances = 2 * kFar + 1, kFarSigns = 4, kOrdered = 10;
+Symbols draw_distances(int64_t batch) {
+  const at::Tensor row = at::rand({batch, kOrdered}).argsort(-1, /*descending=*/false);
+  const at::Tensor place = at::randint(kOrdered, {batch, kOrdered}, at::kLong);  // [B,T]
+  const at::Tensor ahead = (place - at::arange(kOrdered)).clamp(-kFar, kFar);
+  Symbols symbols = ask_at(row.gather(1, place), row,
+                           at::randint(kFarSigns, {batch, kOrdered}, at::kLong), place);
+  symbols.answers = symbols.answers * kDistances + ahead + kFar;
+  return symbols;
 }
 
 // Six words stand somewhere before the queries, the other places are empty; a query names a word.
@@ -300,11 +291,18 @@ Lesson relative_values_lesson() {
   return {.name = "relative_values",
           .mechanism = "relative positions of values, Shaw 2018",
           .page = "relative_positions",
-          .task = "How far away, and on which side, does a word stand?",
+          .task = "Which sign stands at a word, how far away and on which side?",
           .make =
               [] {
                 return looking_back(
-                    over_rows({5, kOrdered, kOrdered}, draw_distances, far_is_asked()),
+                    {.draw = draw_distances,
+                     .query_symbols = kOrdered,
+                     .key_symbols = kOrdered,
+                     .value_symbols = kFarSigns * kDistances,
+                     .size = kPositionSize,
+                     .query_name = letter,
+                     .key_name = letter,
+                     .value_name = digit},
                     /*heads=*/1,
                     nn::RelativePositions(nn::RelativePositionsOptions{.head_size = kPositionSize,
                                                                        .max_distance = kFar})

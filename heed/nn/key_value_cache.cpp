@@ -83,6 +83,8 @@ bool KeyValueCache::uniform() const {
 }
 
 void KeyValueCache::select(const at::Tensor& elements) {
+  TORCH_CHECK(elements.dim() == 1 && elements.size(0) > 0,
+              "[KeyValueCache] elements: expected [B], B at least 1, got ", elements.sizes());
   keys_ = keys_.index_select(0, elements);
   values_ = values_.index_select(0, elements);
   std::vector<int64_t> chosen;

@@ -19,6 +19,15 @@ RotaryPositionsImpl::RotaryPositionsImpl(const RotaryPositionsOptions& options)
   TORCH_CHECK(options_.size > 0 && options_.size % 2 == 0 && options_.size <= options_.head_size,
               "[RotaryPositions] size: expected an even number up to head_size = ",
               options_.head_size, ", got ", options_.size);
+  const RotaryScaling& scaling = options_.scaling;
+  TORCH_CHECK(scaling.factor >= 1, "[RotaryPositions] factor: expected at least 1, got ",
+              scaling.factor);
+  TORCH_CHECK(scaling.kind != RotaryScaling::Kind::kDynamic || options_.size > 2,
+              "[RotaryPositions] size: expected at least 4 where the base grows, got ",
+              options_.size);
+  TORCH_CHECK(scaling.low_frequency < scaling.high_frequency,
+              "[RotaryPositions] low_frequency: expected below high_frequency = ",
+              scaling.high_frequency, ", got ", scaling.low_frequency);
 }
 
 at::Tensor RotaryPositionsImpl::rotate(const at::Tensor& x, const at::Tensor& offset) {

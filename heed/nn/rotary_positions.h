@@ -21,7 +21,8 @@ struct RotaryScaling {
     kNone,
     kLinear,   // f_i / factor (Chen 2023, position interpolation)
     kDynamic,  // once the text is longer than original_length, base grows with it, "NTK-aware"
-               // (bloc97 2023): base ((factor L / original_length) - (factor - 1))^(R / (R - 2))
+               // (bloc97 2023): base ((factor L / original_length) - (factor - 1))^(R / (R - 2));
+               // keys in a cache keep the turn that they had when the text was shorter
     kYarn,     // waves that turn more than beta_fast times within original_length stay, those that
                // turn less than beta_slow times are divided by factor, between them a ramp; and
                // rows are multiplied by attention_factor (Peng 2024)

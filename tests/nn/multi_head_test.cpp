@@ -220,6 +220,7 @@ TEST(KeyValueCache, AppendsInPlaceSelectsAndForgets) {
   cache.select(at::tensor({1, 1}, at::kLong));
   EXPECT_TRUE(cache.uniform());
   EXPECT_TRUE(cache.keys()[0].narrow(1, 0, 1).equal(keys[1].narrow(1, 0, 1)));
+  EXPECT_THROW(cache.select(at::zeros({0}, at::kLong)), c10::Error);
   cache.reset();
   EXPECT_EQ(cache.length(), 0);
   EXPECT_THROW(cache.append(at::randn({B, 2, 9, 3}), at::randn({B, 2, 9, 5})), c10::Error);

@@ -289,6 +289,13 @@ TEST(Positions, SayWhatIsWrongAndWhatTheyAre) {
   EXPECT_THROW(TransformerXLPositions(TransformerXLPositionsOptions{.embed_size = 6, .heads = 4}),
                c10::Error);
   EXPECT_THROW(RotaryPositions(RotaryPositionsOptions{.head_size = 4, .size = 6}), c10::Error);
+  using Kind = RotaryScaling::Kind;
+  for (const RotaryScaling& scaling :
+       {RotaryScaling{.kind = Kind::kLinear, .factor = 0.5}, RotaryScaling{.kind = Kind::kDynamic},
+        RotaryScaling{.kind = Kind::kLlama3, .low_frequency = 4}}) {
+    EXPECT_THROW(RotaryPositions(RotaryPositionsOptions{.head_size = 2, .scaling = scaling}),
+                 c10::Error);
+  }
   for (const Case& c : cases()) {
     const std::string text = printed(c.make());
     EXPECT_TRUE(text.starts_with("heed::nn::")) << text;

@@ -315,6 +315,7 @@ def test_growing_doubles_and_keeps_the_rows():
             lambda c: c.append(*[torch.ones(B, 2, 2, 3)] * 2, torch.tensor([3, 1])),
             "lengths: expected",
         ),
+        (lambda c: c.select(torch.tensor([], dtype=torch.int64)), r"elements: expected \[B\]"),
         (lambda c: KeyValueCache(0, 1, 1, 1), "batch: expected at least 1, got 0"),
     ],
 )

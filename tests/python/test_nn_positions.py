@@ -6,11 +6,23 @@ import math
 import pytest
 import torch
 from torch import nn
-from transformers import BloomConfig, LlamaConfig, T5Config, XLNetConfig
+from transformers import (
+    BloomConfig,
+    LlamaConfig,
+    T5Config,
+    Wav2Vec2BertConfig,
+    Wav2Vec2ConformerConfig,
+    XLNetConfig,
+)
 from transformers.models.bloom.modeling_bloom import build_alibi_tensor
 from transformers.models.llama.modeling_llama import LlamaAttention, LlamaRotaryEmbedding
 from transformers.models.mpt.modeling_mpt import build_mpt_alibi_tensor
 from transformers.models.t5.modeling_t5 import T5Attention
+from transformers.models.wav2vec2_bert.modeling_wav2vec2_bert import Wav2Vec2BertSelfAttention
+from transformers.models.wav2vec2_conformer.modeling_wav2vec2_conformer import (
+    Wav2Vec2ConformerRelPositionalEmbedding,
+    Wav2Vec2ConformerSelfAttention,
+)
 from transformers.models.xlnet.modeling_xlnet import XLNetModel, XLNetRelativeAttention
 
 from heed.nn.alibi import Alibi, alibi_slopes
@@ -301,6 +313,68 @@ def test_parity_with_xlnet(mems, width):
     torch.testing.assert_close(got, expected.transpose(0, 1), rtol=1e-5, atol=1e-5)
 
 
+def state_of_wav2vec2(theirs):
+    """The projections of a Wav2Vec2 attention under our names."""
+    names = {"linear_q": "query", "linear_k": "key", "linear_v": "value", "linear_out": "output"}
+    return {
+        f"{ours}_projection.{part}": getattr(getattr(theirs, name), part)
+        for name, ours in names.items()
+        for part in ("weight", "bias")
+    }
+
+
+@pytest.mark.parametrize("length", [5, 40], ids=["table", "product"])
+def test_parity_with_wav2vec2_conformer(length):
+    config = Wav2Vec2ConformerConfig(
+        hidden_size=32, num_attention_heads=H, position_embeddings_type="relative"
+    )
+    config._attn_implementation = "eager"
+    theirs = Wav2Vec2ConformerSelfAttention(config).eval()
+    for parameter in theirs.parameters():
+        nn.init.normal_(parameter, std=0.2)
+    ours = MultiHeadAttention(32, H, positions=TransformerXLPositions(32, H))
+    # Their waves are sine and cosine in turn, ours all sines, then all cosines.
+    columns = torch.cat((torch.arange(0, 32, 2), torch.arange(1, 32, 2)))
+    ours.load_state_dict(
+        state_of_wav2vec2(theirs)
+        | {
+            "positions.projection.weight": theirs.linear_pos.weight[:, columns],
+            "positions.content_bias": theirs.pos_bias_u,
+            "positions.position_bias": theirs.pos_bias_v,
+        }
+    )
+    x = torch.randn(B, length, 32)
+    waves = Wav2Vec2ConformerRelPositionalEmbedding(config)(x)
+    expected, weights = theirs(x, relative_position_embeddings=waves)
+    got, same = ours(x, return_weights=True)
+    torch.testing.assert_close(got, expected, rtol=1e-5, atol=1e-5)
+    torch.testing.assert_close(same, weights, rtol=1e-5, atol=1e-5)
+
+
+@pytest.mark.parametrize("left, right", [(6, 6), (6, 2)])
+def test_parity_with_wav2vec2_bert(left, right):
+    config = Wav2Vec2BertConfig(
+        hidden_size=E,
+        num_attention_heads=H,
+        position_embeddings_type="relative_key",
+        left_max_position_embeddings=left,
+        right_max_position_embeddings=right,
+    )
+    config._attn_implementation = "eager"
+    theirs = Wav2Vec2BertSelfAttention(config).eval()
+    ours = MultiHeadAttention(E, H, positions=RelativePositions(D, max_distance=left, values=False))
+    # Where their sides differ, ours repeats the last row of the shorter one.
+    rows = torch.arange(-left, left + 1).clamp(max=right) + left
+    ours.load_state_dict(
+        state_of_wav2vec2(theirs) | {"positions.key_table": theirs.distance_embedding.weight[rows]}
+    )
+    x = torch.randn(B, 20, E)
+    expected, weights = theirs(x)
+    got, same = ours(x, return_weights=True)
+    torch.testing.assert_close(got, expected, rtol=1e-5, atol=1e-5)
+    torch.testing.assert_close(same, weights, rtol=1e-5, atol=1e-5)
+
+
 @pytest.mark.parametrize("heads", [1, 2, 3, 4, 6, 8, 12, 20])
 def test_slopes_are_blooms_and_mpts(heads):
     bias = build_alibi_tensor(torch.ones(1, 5), heads, torch.float32)  # [H,1,5]
@@ -378,6 +452,15 @@ def test_names_of_the_states():
         (lambda: RotaryPositions(4, size=6), "size: expected an even number up to head_size = 4"),
         (lambda: RotaryPositions(4, pairing="x"), "pairing: expected half_split or interleaved"),
         (lambda: RotaryPositions(4, scaling=RotaryScaling("x")), "scaling: expected none, linear"),
+        (lambda: RotaryPositions(4, scaling=RotaryScaling("linear", 0.5)), "factor: expected at"),
+        (
+            lambda: RotaryPositions(2, scaling=RotaryScaling("dynamic", 2)),
+            "size: expected at least 4",
+        ),
+        (
+            lambda: RotaryPositions(4, scaling=RotaryScaling("llama3", 2, low_frequency=4.0)),
+            "low_frequency: expected below high_frequency = 4.0, got 4.0",
+        ),
     ],
 )
 def test_errors_name_the_argument(make, message):

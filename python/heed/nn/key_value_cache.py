@@ -105,6 +105,10 @@ class KeyValueCache:
 
     def select(self, elements: Tensor) -> None:
         """Element i becomes what element elements[i] was (int64 [B]): the step of a beam search."""
+        if elements.dim() != 1 or len(elements) == 0:
+            raise ValueError(
+                f"[KeyValueCache] elements: expected [B], B at least 1, got {list(elements.shape)}"
+            )
         self._keys = self._keys.index_select(0, elements)
         self._values = self._values.index_select(0, elements)
         self._lengths = [self._lengths[b] for b in elements.tolist()]

@@ -20,7 +20,8 @@ class RotaryScaling:
     kind:
         "linear": f_i / factor (Chen et al. 2023, position interpolation).
         "dynamic": once the text is longer than original_length, base grows with it, "NTK-aware"
-            (bloc97 2023): base ((factor L / original_length) - (factor - 1))^(R / (R - 2)).
+            (bloc97 2023): base ((factor L / original_length) - (factor - 1))^(R / (R - 2)); keys
+            in a cache keep the turn that they had when the text was shorter.
         "yarn": waves that turn more than beta_fast times within original_length stay, those that
             turn less than beta_slow times are divided by factor, between them a ramp; and rows are
             multiplied by attention_factor (Peng et al. 2024).
@@ -85,6 +86,19 @@ class RotaryPositions(AttentionPositions):
             raise ValueError(
                 "[RotaryPositions] scaling: expected none, linear, dynamic, yarn or llama3, got "
                 + self.scaling.kind
+            )
+        low, high = self.scaling.low_frequency, self.scaling.high_frequency
+        if self.scaling.factor < 1:
+            raise ValueError(
+                f"[RotaryPositions] factor: expected at least 1, got {self.scaling.factor}"
+            )
+        if self.scaling.kind == "dynamic" and size < 4:
+            raise ValueError(
+                f"[RotaryPositions] size: expected at least 4 where the base grows, got {size}"
+            )
+        if low >= high:
+            raise ValueError(
+                f"[RotaryPositions] low_frequency: expected below high_frequency = {high}, got {low}"
             )
 
     def rotate(self, x: Tensor, offset: Tensor | None = None) -> Tensor:
