@@ -3,6 +3,8 @@
 #include <ATen/ops/empty.h>
 #include <torch/nn/init.h>
 
+#include <cmath>
+
 #include "heed/nn/heads.h"
 
 namespace heed::nn {
@@ -59,7 +61,8 @@ AttentionOutput MultiheadAttentionBlockImpl::forward(const at::Tensor& x, const 
                                                      const at::Tensor& lengths, Weights weights) {
   check_rows("MultiheadAttentionBlock", "x", x, "[B,T,query_size]", options_.query_size);
   check_rows("MultiheadAttentionBlock", "y", y, "[B,S,key_size]", options_.key_size);
-  const AttentionOptions options{.kv_lengths = lengths,
+  const AttentionOptions options{.scale = 1 / std::sqrt(static_cast<double>(options_.embed_size)),
+                                 .kv_lengths = lengths,
                                  .dropout_p = is_training() ? options_.dropout : 0};
   const at::Tensor query = query_projection_(x);  // [B,T,E]
   AttentionOutput result = attend_heads(query, key_projection_(y), value_projection_(y),

@@ -4,7 +4,8 @@
 //   SAB(X) = MAB(X, X);  ISAB(X) = MAB(X, MAB(I, X)), points I learnt;
 //   PMA(Z) = MAB(seeds, relu(Z W)), seeds learnt
 //
-// X' = W_q X as in the paper's program, so that X and Y may have other widths than E.
+// X' = W_q X as in the paper's program, so that X and Y may have other widths than E; products of a
+// head's rows are scaled by 1 / sqrt(E), whatever the number of heads.
 #pragma once
 
 #include <torch/nn/module.h>

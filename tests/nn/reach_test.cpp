@@ -570,7 +570,7 @@ struct BlockFormula {
   at::Tensor operator()(const at::Tensor& x, const at::Tensor& y, const at::Tensor& mask) {
     const at::Tensor q = project("query_projection", x), k = project("key_projection", y);
     const at::Tensor score =
-        at::matmul(split(q), split(k).transpose(-2, -1)) / std::sqrt(q.size(-1) / double{H});
+        at::matmul(split(q), split(k).transpose(-2, -1)) / std::sqrt(q.size(-1));
     const at::Tensor p = softmax_where(mask, score);
     const at::Tensor mixed = join(at::matmul(p, split(project("value_projection", y))));
     const at::Tensor attended = norm("attention_norm", q + mixed);

@@ -523,7 +523,7 @@ def test_hierarchical_pools_words_then_sentences(encoder_size):
 
 def block_formula(block, x, y, mask):
     q, k, v = block.query_projection(x), block.key_projection(y), block.value_projection(y)
-    p = softmax(split(q) @ split(k).mT / math.sqrt(q.shape[-1] // H), mask)
+    p = softmax(split(q) @ split(k).mT / math.sqrt(q.shape[-1]), mask)
     attended = block.attention_norm(q + join(p @ split(v)))
     return block.output_norm(attended + F.relu(block.feed_forward(attended)))
 

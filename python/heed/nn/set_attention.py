@@ -9,8 +9,9 @@ from heed.nn._heads import Output, attend_heads, check_embed_size, check_rows
 class MultiheadAttentionBlock(nn.Module):
     """MAB(X, Y) = N(A + relu(A W)), A = N(X' + attention(X', Y' , Y')), N layer norm.
 
-    X' = W_q X as in the paper's program, so that X and Y may have other widths than E. Lee et al.
-    2019, "Set Transformer: A Framework for Attention-based Permutation-Invariant Neural Networks".
+    X' = W_q X as in the paper's program, so that X and Y may have other widths than E; products of
+    a head's rows are scaled by 1 / sqrt(E), whatever the number of heads. Lee et al. 2019, "Set
+    Transformer: A Framework for Attention-based Permutation-Invariant Neural Networks".
 
     Args:
         embed_size: E, a multiple of heads.
@@ -67,6 +68,7 @@ class MultiheadAttentionBlock(nn.Module):
             self.value_projection(y),
             self.heads,
             return_weights,
+            scale=query.shape[-1] ** -0.5,
             kv_lengths=lengths,
             dropout_p=self.dropout if self.training else 0.0,
         )
