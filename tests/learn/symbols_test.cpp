@@ -3,6 +3,7 @@
 
 #include <ATen/Context.h>
 #include <ATen/ops/arange.h>
+#include <ATen/ops/ones.h>
 #include <c10/util/Exception.h>
 #include <gtest/gtest.h>
 
@@ -87,6 +88,27 @@ TEST(Tasks, MarkedStandsAtTheMark) {
   expect_answers_at_planted_places(drawn, 2, 6, 5);
   EXPECT_TRUE(drawn.keys.sum(1).eq(1).all().item<bool>());
   EXPECT_TRUE(drawn.planted.select(1, 1).to(at::kLong).equal(drawn.keys));
+}
+
+TEST(SymbolLearner, JudgesByTheRowsDrawnForThat) {
+  const auto copies = [](int64_t length) {
+    return [=](int64_t batch) { return draw_copy(batch, length, 5); };
+  };
+  SymbolLearner learner(
+      {.draw = copies(4),
+       .query_symbols = 1,
+       .key_symbols = 5,
+       .value_symbols = 5,
+       .draw_judged = copies(6)},
+      nullptr,
+      [](const at::Tensor& query, const at::Tensor& keys, const at::Tensor& values,
+         const at::Tensor&, nn::Weights) -> nn::AttentionOutput {
+        return {.output = values,
+                .weights = at::ones({query.size(0), query.size(1), keys.size(1)})};
+      });
+  EXPECT_EQ(learner.answer(B, Purpose::kTraining).targets.size(0), B * 4);
+  EXPECT_EQ(learner.answer(B, Purpose::kJudging).planted.sizes(), (at::IntArrayRef{B * 6, 6}));
+  EXPECT_EQ(learner.example().source.size(), 4U);
 }
 
 TEST(Tasks, DrawFromTorchsGenerator) {
