@@ -1,8 +1,11 @@
 // The schemas of torch.ops.heed and typed calls to them.
 #include "heed/ops/operators.h"
 
+#include <ATen/core/LegacyTypeDispatch.h>
+
 #include <optional>
 #include <string>
+#include <string_view>
 #include <utility>
 #include <vector>
 
@@ -98,6 +101,49 @@ Tensor attention_gradient_column_sums(const Inputs& inputs, const OutputGradient
 namespace heed {
 namespace {
 
+using at::Tensor;
+
+// Calls of few arguments, for loops that generate a token at a time: a boxed call pays for each.
+
+Tensor dot_attention(const Tensor& q, const Tensor& k, const Tensor& v, std::optional<double> scale,
+                     std::optional<std::string_view> causal) {
+  const OptionalTensor none;
+  const Tables no_tables;
+  const OptionWords words{.kind = "dot",
+                          .causal = causal,
+                          .window = std::nullopt,
+                          .scale = scale,
+                          .weight = none,
+                          .kv_lengths = none,
+                          .sinks = none,
+                          .top_k = std::nullopt,
+                          .dropout_p = 0,
+                          .seed = std::nullopt,
+                          .drawn_seed = none,
+                          .program = "",
+                          .tables = no_tables};
+  return std::get<0>(operators::attention({.q = q, .k = k, .v = v}, words));
+}
+
+// What autograd would note of each write and its view is said here at once.
+void write_rows(const Tensor& room, const Tensor& rows, int64_t start) {
+  TORCH_CHECK(!(at::GradMode::is_enabled() && rows.requires_grad()),
+              "[append_rows] rows: expected none that requires a gradient, a cache keeps numbers");
+  {
+    const at::AutoDispatchBelowADInplaceOrView below_autograd;
+    room.narrow(2, start, rows.size(2)).copy_(rows);
+  }
+  if (!room.is_inference()) room.unsafeGetTensorImpl()->bump_version();
+}
+
+std::tuple<Tensor, Tensor> append_rows(const Tensor& key_room, const Tensor& value_room,
+                                       const Tensor& keys, const Tensor& values, int64_t length) {
+  write_rows(key_room, keys, length);
+  write_rows(value_room, values, length);
+  const int64_t end = length + keys.size(2);
+  return {key_room.narrow(2, 0, end), value_room.narrow(2, 0, end)};
+}
+
 // The schema of an attention operator: its own arguments, the options, what it returns.
 void define(torch::Library& m, const std::string& head, const std::string& result) {
   const std::string schema = head + kOptionsSchema + ") -> " + result;
@@ -134,6 +180,18 @@ TORCH_LIBRARY(heed, m) {
                "attention_gradient_column_sums(Tensor q, Tensor k, Tensor v, Tensor out, "
                "Tensor lse, Tensor d_out, Tensor? row_weights=None, *, ",
                "Tensor");
+
+  // `attention` with all else left as it is, and its first result.
+  m.def(
+      "dot_attention(Tensor q, Tensor k, Tensor v, *, float? scale=None, str? causal=None) -> "
+      "Tensor",
+      &heed::dot_attention, {at::Tag::pt2_compliant_tag});
+  // Writes keys [B,Hkv,T,D] and values [B,Hkv,T,Dv] after the first `length` rows of the rooms
+  // [B,Hkv,at least length + T,D or Dv]; returns views of all rows up to them.
+  m.def(
+      "append_rows(Tensor(a!) key_room, Tensor(b!) value_room, Tensor keys, Tensor values, "
+      "int length) -> (Tensor(a!), Tensor(b!))",
+      &heed::append_rows, {at::Tag::pt2_compliant_tag});
 
   m.def("isa() -> str", [] { return std::string(heed::isa_name(heed::isa())); });
   m.def("isa_problem() -> str?", []() -> std::optional<std::string> {

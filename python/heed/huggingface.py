@@ -14,7 +14,7 @@ from torch import Tensor, nn
 from torch.utils._pytree import tree_map_only
 
 from heed._library import operators
-from heed.attention import call
+from heed.attention import attend, call
 from heed.errors import ProgramError
 from heed.program_text import capped_dot, declaration, element
 from heed.trace import trace_program
@@ -130,7 +130,7 @@ def attention_forward(
         options |= _program(options, softcap, added)
     drops = {"dropout_p": dropout} if dropout else {}
 
-    out = operators.attention.default(query, key, value, **drops, **options)[0]
+    out = attend(query, key, value, **drops, **options)
     out = out.transpose(1, 2).contiguous()  # [B,T,H,Dv]
     weights = None
     if output_attentions:

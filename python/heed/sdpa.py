@@ -8,9 +8,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from heed._library import operators
-
-_attention = operators.attention.default  # found once: finding it takes as long as a short call
+from heed.attention import attend
 
 
 def _mask_programs(text: str) -> dict[str, str]:
@@ -85,7 +83,7 @@ def scaled_dot_product_attention(
         v = v * 0
     elif dropout_p != 0:
         options["dropout_p"] = dropout_p
-    out = _attention(q, k, v, **options)[0]
+    out = attend(q, k, v, **options)
     return out if lead is None else out.reshape(*lead, *out.shape[-2:])
 
 

@@ -7,33 +7,9 @@ from torch import Tensor
 from transformers import DynamicCache
 from transformers.cache_utils import DynamicLayer
 
+from heed._library import operators
 
-class _Rows:
-    """Owns what a layer's keys or values, [B,H,S,D], are the first rows of."""
-
-    def __init__(self) -> None:
-        self.room: Tensor | None = None  # [B,H,at least S,D]
-
-    def append(self, rows: Tensor, new: Tensor) -> Tensor:
-        """rows [B,H,S,D], new [B,H,T,D] -> [B,H,S+T,D]."""
-        S, T = rows.shape[2], new.shape[2]
-        if self.room is None or not self._is_in_room(rows) or self.room.shape[2] < S + T:
-            # Twice as much each time, so that a row is copied twice at most in the long run.
-            self.room = rows.new_empty((*rows.shape[:2], 2 * (S + T), rows.shape[3]))
-            self.room[:, :, :S] = rows
-        self.room[:, :, S : S + T] = new
-        return self.room[:, :, : S + T]
-
-    def _is_in_room(self, rows: Tensor) -> bool:
-        """Not so after the cache was reordered, repeated or selected from, which copies it."""
-        room = self.room
-        return (
-            room is not None
-            and rows.data_ptr() == room.data_ptr()
-            and rows.stride() == room.stride()
-            and rows.shape[:2] == room.shape[:2]
-            and room.is_inference() == torch.is_inference_mode_enabled()
-        )
+_append_rows = operators.append_rows.default  # found once: finding it takes as long as the call
 
 
 class GrowingLayer(DynamicLayer):
@@ -41,7 +17,9 @@ class GrowingLayer(DynamicLayer):
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
-        self._key_rows, self._value_rows = _Rows(), _Rows()
+        # What keys and values, [B,H,S,D], are the first rows of: [B,H,at least S,D].
+        self._rooms: tuple[Tensor, Tensor] | None = None
+        self._views: tuple[Tensor, Tensor] | None = None  # keys and values as last appended to
 
     def update(
         self, key_states: Tensor, value_states: Tensor, *args: Any, **kwargs: Any
@@ -52,9 +30,45 @@ class GrowingLayer(DynamicLayer):
         )
         if self.keys is None or self.values is None or self.get_seq_length() == 0 or is_recorded:
             return super().update(key_states, value_states, *args, **kwargs)
-        self.keys = self._key_rows.append(self.keys, key_states)
-        self.values = self._value_rows.append(self.values, value_states)
-        return self.keys, self.values
+        length = self.keys.shape[2]
+        rooms = self._rooms_for(self.keys, self.values, length + key_states.shape[2])
+        self._views = _append_rows(*rooms, key_states, value_states, length)
+        self.keys, self.values = self._views
+        return self._views
+
+    def _rooms_for(self, keys: Tensor, values: Tensor, end: int) -> tuple[Tensor, Tensor]:
+        """Rooms of `end` rows at least that begin with keys and values."""
+        if (
+            self._rooms is None
+            or self._rooms[0].shape[2] < end
+            or not self._are_in_rooms(keys, values)
+        ):
+            # Twice as much each time, so that a row is copied twice at most in the long run.
+            self._rooms = _with_room(keys, 2 * end), _with_room(values, 2 * end)
+        return self._rooms
+
+    def _are_in_rooms(self, keys: Tensor, values: Tensor) -> bool:
+        """Not so after the cache was reordered, repeated or selected from, which copies it."""
+        if (
+            self._rooms is None
+            or self._rooms[0].is_inference() != torch.is_inference_mode_enabled()
+        ):
+            return False
+        if self._views is not None and keys is self._views[0] and values is self._views[1]:
+            return True
+        return all(
+            rows.data_ptr() == room.data_ptr()
+            and rows.stride() == room.stride()
+            and rows.shape[:2] == room.shape[:2]
+            for rows, room in zip((keys, values), self._rooms, strict=True)
+        )
+
+
+def _with_room(rows: Tensor, capacity: int) -> Tensor:
+    """rows [B,H,S,D] -> [B,H,capacity,D] that begins with them."""
+    room = rows.new_empty((*rows.shape[:2], capacity, rows.shape[3]))
+    room[:, :, : rows.shape[2]] = rows
+    return room
 
 
 def make(config: Any) -> DynamicCache:

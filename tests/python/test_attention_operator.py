@@ -4,12 +4,14 @@ import cases
 import formula
 import pytest
 import torch
-from torch.autograd import gradcheck
+from torch.autograd import grad, gradcheck
 from torch.library import opcheck
 
 import heed
 
 ATTENTION = torch.ops.heed.attention.default
+DOT_ATTENTION = torch.ops.heed.dot_attention.default
+APPEND_ROWS = torch.ops.heed.append_rows.default
 BACKWARD = torch.ops.heed.attention_backward.default
 VARLEN = torch.ops.heed.varlen_attention.default
 STATS = torch.ops.heed.attention_stats.default
@@ -45,6 +47,54 @@ SAME_GRAPH = ("dot_no_keys", "dot_scale", "additive_top_left_lengths", "additive
 def test_attention_passes_opcheck(case):
     inputs = cases.make(case).to(torch.float32, grad=True)
     opcheck(ATTENTION, (inputs.q, inputs.k, inputs.v), inputs.options)
+
+
+@pytest.mark.parametrize("options", [{}, {"scale": 0.7}, {"causal": "top_left"}], ids=str)
+def test_a_call_of_few_arguments_is_that_of_many(options):
+    q, k, v = (torch.randn(2, 4, n, 5, requires_grad=True) for n in (3, 6, 6))
+    own, right = DOT_ATTENTION(q, k, v, **options), ATTENTION(q, k, v, **options)[0]
+    assert torch.equal(own, right)
+    for x, y in zip(
+        grad(own.sin().sum(), (q, k, v)), grad(right.sin().sum(), (q, k, v)), strict=True
+    ):
+        assert torch.equal(x, y)
+    opcheck(DOT_ATTENTION, (q, k, v), options)
+
+
+def test_rows_are_appended_in_place():
+    rooms = torch.zeros(2, 3, 8, 4), torch.zeros(2, 3, 8, 5)
+    keys, values = torch.randn(2, 2, 3, 4).transpose(1, 2), torch.randn(2, 3, 2, 5)
+    views = APPEND_ROWS(*rooms, keys, values, 3)
+    for room, new, view in zip(rooms, (keys, values), views, strict=True):
+        assert view.data_ptr() == room.data_ptr() and view.shape == (2, 3, 5, room.shape[3])
+        assert torch.equal(view[:, :, 3:], new) and not view[:, :, :3].any()
+        assert not room[:, :, 5:].any()
+    compiled = torch.compile(APPEND_ROWS, fullgraph=True, backend="aot_eager")
+    for view, own in zip(
+        views, compiled(*(torch.zeros_like(x) for x in rooms), keys, values, 3), strict=True
+    ):
+        assert torch.equal(own, view)
+
+
+def test_a_graph_that_kept_the_rows_notices_what_is_appended():
+    room, q = torch.randn(1, 2, 8, 4), torch.randn(1, 2, 3, 4, requires_grad=True)
+    keys = room[:, :, :3]
+    loss = (q * keys).sum()
+    APPEND_ROWS(room, torch.zeros_like(room), torch.zeros(1, 2, 1, 4), torch.zeros(1, 2, 1, 4), 0)
+    with pytest.raises(RuntimeError, match="modified by an inplace operation"):
+        loss.backward()
+
+
+@pytest.mark.parametrize(
+    ("T", "length", "learns", "message"),
+    [(1, 8, False, "exceeds dimension size"), (1, 0, True, "rows: expected none that requires")],
+)
+def test_rows_that_can_not_be_appended_change_nothing(T, length, learns, message):
+    rooms = torch.zeros(2, 3, 8, 4), torch.zeros(2, 3, 8, 4)
+    new = torch.ones(2, 3, T, 4, requires_grad=learns)
+    with pytest.raises(RuntimeError, match=message):
+        APPEND_ROWS(*rooms, new, new, length)
+    assert not rooms[0].any() and not rooms[1].any()
 
 
 def traced(dtype=torch.float32):

@@ -374,6 +374,7 @@ def varlen(q):
 N, X, BIAS = 3, double(3, 2, 2, 4, 5), double(3, 2, 7)
 MAPPED = {
     "all": (heed.attention, (X, X.sin(), X.cos()), (0, 0, 0)),
+    "few_arguments": (OPERATORS.dot_attention.default, (X, X.sin(), X.cos()), (0, 0, 0)),
     "some": (heed.attention, (X, X[0].sin(), X[0].cos()), (0, None, None)),
     "other_dims": (heed.attention, (X.movedim(0, 2), X.movedim(0, -1), X), (2, 4, 0)),
     "program": (shifted, (X, X, X, BIAS[0]), (0, 0, 0, None)),
@@ -396,7 +397,7 @@ def test_vmap_is_one_after_the_other(f, tensors, dims):
 
 
 @pytest.mark.parametrize(
-    "name", ["some", "program", "tables", "sinks", "weight", "varlen", "linear"]
+    "name", ["some", "few_arguments", "program", "tables", "sinks", "weight", "varlen", "linear"]
 )
 def test_vmap_of_gradients_is_one_after_the_other(name):
     f, tensors, dims = MAPPED[name]
@@ -531,6 +532,7 @@ def causal_linear(q, k, v):
 
 DYNAMIC = {
     "plain": (heed.attention, ()),
+    "few_arguments": (OPERATORS.dot_attention.default, ()),
     "window": (with_window, ()),
     "cosine": (with_cosine, ()),
     "program": (with_program, (torch.randn(2, 41),)),

@@ -3,6 +3,8 @@
 import torch
 from torch import Tensor
 
+from heed._library import operators
+
 
 class KeyValueCache:
     """Keys [B,Hkv,capacity,D] and values [B,Hkv,capacity,Dv], allocated once, appended in place.
@@ -96,10 +98,12 @@ class KeyValueCache:
             self._make_room(max(ends))
         with torch.no_grad():
             if self.uniform and min(counts) == max(counts):
-                self._write(slice(None), self.length, counts[0], keys, values)
+                rows = (x.narrow(2, 0, counts[0]) for x in (keys, values))
+                operators.append_rows(self._keys, self._values, *rows, self.length)
             else:
                 for b, (start, count) in enumerate(zip(self._lengths, counts, strict=True)):
-                    self._write(b, start, count, keys, values)
+                    for held, new in ((self._keys, keys), (self._values, values)):
+                        held[b].narrow(1, start, count).copy_(new[b].narrow(1, 0, count))
         self._lengths = ends
         return self.keys, self.values, self.lengths
 
@@ -127,10 +131,6 @@ class KeyValueCache:
                 f"T = {T}, got {counts}"
             )
         return counts
-
-    def _write(self, b: int | slice, start: int, count: int, keys: Tensor, values: Tensor) -> None:
-        for held, new in ((self._keys, keys), (self._values, values)):
-            held[b].narrow(-2, start, count).copy_(new[b].narrow(-2, 0, count))
 
     def _make_room(self, needed: int) -> None:
         if not self.grow:
