@@ -46,7 +46,7 @@ test: setup-test lint ## Build everything and run every test that takes seconds
 test-slow: test ## The tests above, those that take minutes, and the core under sanitisers
 	@$(call build,build/asan,asan)
 	@ctest --test-dir build/asan --output-on-failure -j $(JOBS)
-	@ctest --test-dir build --output-on-failure -L slow
+	@ctest --test-dir build --output-on-failure -j $(JOBS) -L slow
 	@$(PYTHON) -m pytest tests/python -m slow
 
 .PHONY: conformance
