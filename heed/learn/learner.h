@@ -4,10 +4,12 @@
 #include <ATen/core/Tensor.h>
 #include <torch/nn/module.h>
 
+#include <functional>
 #include <string>
 #include <vector>
 
 #include "heed/explain/alignment.h"
+#include "heed/nn/attention_output.h"
 
 namespace heed::learn {
 
@@ -22,6 +24,10 @@ struct Answers {
 
 enum class Purpose { kTraining, kJudging };  // judging returns the weights
 
+inline nn::Weights weights_for(Purpose purpose) {
+  return purpose == Purpose::kJudging ? nn::Weights::kReturn : nn::Weights::kNone;
+}
+
 class Learner : public torch::nn::Module {
  public:
   // Draws a batch from torch's default generator and answers it.
@@ -35,5 +41,11 @@ class Learner : public torch::nn::Module {
 // [T,S] bool where the answers stand.
 Alignment shown(std::vector<std::string> source, std::vector<std::string> target,
                 const at::Tensor& weights, const at::Tensor& planted);
+
+// weights and planted [n,rows,columns] of n maps beside one another: a0 a1 ... b0 b1 ... across.
+Alignment shown_maps(const at::Tensor& weights, const at::Tensor& planted);
+
+// name(0) ... name(count - 1).
+std::vector<std::string> labels(int64_t count, const std::function<std::string(int64_t)>& name);
 
 }  // namespace heed::learn

@@ -29,11 +29,17 @@ struct Lesson {
 // All, in the order of the pages' index. Each group lives in a file of its own.
 std::vector<Lesson> all_lessons();
 
-std::vector<Lesson> score_lessons();        // dot ... content + location
-std::vector<Lesson> reach_lessons();        // global, local ... top-k, linear
-std::vector<Lesson> position_lessons();     // sinusoidal ... rotary
-std::vector<Lesson> composition_lessons();  // multi-head, cache, hierarchical, sentinel, pooling
-std::vector<Lesson> image_lessons();        // squeeze-and-excitation, CBAM, non-local
-std::vector<Lesson> transformer_lessons();  // encoder and decoder
+std::vector<Lesson> score_lessons();         // dot ... content + location
+std::vector<Lesson> kernel_lessons();        // kernel regression
+std::vector<Lesson> reach_lessons();         // global, local ... top-k
+std::vector<Lesson> linear_lessons();        // elu + 1, random features
+std::vector<Lesson> position_lessons();      // sinusoidal ... rotary
+std::vector<Lesson> multi_head_lessons();    // self, cross, heads, cache
+std::vector<Lesson> hierarchical_lessons();  // words, sentences, document
+std::vector<Lesson> decoding_lessons();      // sentinel, coverage
+std::vector<Lesson> set_lessons();           // pooling, set attention
+std::vector<Lesson> channel_lessons();       // squeeze-and-excitation, CBAM
+std::vector<Lesson> pixel_lessons();         // non-local, 2-D relative positions
+std::vector<Lesson> transformer_lessons();   // encoder and decoder
 
 }  // namespace heed::learn

@@ -1,21 +1,16 @@
 // Positions: each lesson is solved by places alone, and the kinds that count distances are judged
 // on rows longer than any in training.
-#include <ATen/ops/arange.h>
-#include <ATen/ops/full.h>
-#include <ATen/ops/rand.h>
 #include <ATen/ops/randint.h>
-#include <ATen/ops/where.h>
-#include <ATen/ops/zeros.h>
 #include <torch/nn/module.h>
 
 #include <memory>
 #include <string>
-#include <tuple>
 #include <utility>
 #include <vector>
 
+#include "heed/learn/asking.h"
 #include "heed/learn/lesson.h"
-#include "heed/learn/symbols.h"
+#include "heed/learn/position_tasks.h"
 #include "heed/nn/alibi.h"
 #include "heed/nn/learned_positions.h"
 #include "heed/nn/multi_head_attention.h"
@@ -28,157 +23,17 @@
 namespace heed::learn {
 namespace {
 
-constexpr int64_t kPositionSize = 32;  // E
-constexpr int64_t kPlaceSymbols = 8;   // of values
-constexpr int64_t kAsking = 8;         // T: the last rows ask
-
-// --- Tasks ---------------------------------------------------------------------------------------
-
-// Rows of `shortest` to `longest` places in training, of `judged` when judged.
-struct RowLengths {
-  int64_t shortest, longest, judged;
-};
-
-using DrawRow = std::function<Symbols(int64_t batch, int64_t length)>;
-
-SymbolLearnerOptions over_rows(const RowLengths& lengths, DrawRow draw,
-                               SymbolLearnerOptions options) {
-  options.draw = [=](int64_t batch) {
-    const at::Tensor length = at::randint(lengths.shortest, lengths.longest + 1, {});
-    return draw(batch, length.item<int64_t>());
-  };
-  options.draw_judged = [=](int64_t batch) { return draw(batch, lengths.judged); };
-  options.size = kPositionSize;
-  return options;
-}
-
-std::string mark_name(int64_t marked) { return marked == 0 ? "." : "*"; }
-
-// The answer is the value at place [B,T].
-Symbols ask_at(const at::Tensor& query, const at::Tensor& keys, const at::Tensor& values,
-               const at::Tensor& place) {
-  return {.query = query,
-          .keys = keys,
-          .values = values,
-          .answers = values.gather(1, place),
-          .planted = place.unsqueeze(2).eq(at::arange(keys.size(1)))};
-}
-
-at::Tensor random_row(int64_t batch, int64_t length) {
-  return at::randint(kPlaceSymbols, {batch, length}, at::kLong);
-}
-
-at::Tensor asking_places(int64_t length) { return at::arange(length - kAsking, length); }  // [T]
-
-// Each of the last symbols asks for the third before it.
-SymbolLearnerOptions symbols_ask() {
-  return {.query_symbols = kPlaceSymbols,
-          .key_symbols = kPlaceSymbols,
-          .value_symbols = kPlaceSymbols,
-          .query_name = letter,
-          .key_name = letter};
-}
-Symbols draw_third_before(int64_t batch, int64_t length) {
-  const at::Tensor row = random_row(batch, length);
-  return ask_at(row.narrow(1, length - kAsking, kAsking), row, row,
-                (asking_places(length) - 3).expand({batch, -1}));
-}
-
-// Query d asks for the symbol d + 1 places before its own.
-constexpr int64_t kFarthest = 4;
-SymbolLearnerOptions distances_ask() {
-  return {.query_symbols = kFarthest,
-          .key_symbols = kPlaceSymbols,
-          .value_symbols = kPlaceSymbols,
-          .query_name = [](int64_t d) { return "-" + std::to_string(d + 1); },
-          .key_name = letter};
-}
-Symbols draw_jump(int64_t batch, int64_t length) {
-  const at::Tensor row = random_row(batch, length);
-  const at::Tensor query = at::randint(kFarthest, {batch, kAsking}, at::kLong);
-  return ask_at(query, row, row, asking_places(length) - query - 1);
-}
-
-// Some keys, four to six places apart, bear a mark; all queries ask for the nearest one before.
-SymbolLearnerOptions marks_are_asked_for() {
-  return {.query_symbols = 1,
-          .key_symbols = 2,
-          .value_symbols = kPlaceSymbols,
-          .query_name = [](int64_t) { return "?"; },
-          .key_name = mark_name,
-          .value_name = digit};
-}
-Symbols draw_nearest_mark(int64_t batch, int64_t length) {
-  const at::Tensor first = at::randint(3, {batch, 1}, at::kLong);
-  const at::Tensor steps = at::randint(4, 7, {batch, length / 4}, at::kLong);
-  const at::Tensor marked = (first + steps.cumsum(1) - 4)  // the first mark is at 4 or before
-                                .unsqueeze(2)
-                                .eq(at::arange(length))
-                                .any(1);  // [B,S]
-  const at::Tensor nearest =
-      std::get<0>(at::where(marked, at::arange(length), -1).cummax(1));  // [B,S]
-  return ask_at(at::zeros({batch, kAsking}, at::kLong), marked.to(at::kLong),
-                random_row(batch, length), nearest.narrow(1, length - kAsking, kAsking));
-}
-
-// Different words in any order, each with a sign; every place asks for the sign of a word and how
-// far ahead it stands, -far, ..., far: one answer for each pair of these.
-constexpr int64_t kFar = 2, kDistances = 2 * kFar + 1, kFarSigns = 4, kOrdered = 10;
-Symbols draw_distances(int64_t batch) {
-  const at::Tensor row = at::rand({batch, kOrdered}).argsort(-1, /*descending=*/false);
-  const at::Tensor place = at::randint(kOrdered, {batch, kOrdered}, at::kLong);  // [B,T]
-  const at::Tensor ahead = (place - at::arange(kOrdered)).clamp(-kFar, kFar);
-  Symbols symbols = ask_at(row.gather(1, place), row,
-                           at::randint(kFarSigns, {batch, kOrdered}, at::kLong), place);
-  symbols.answers = symbols.answers * kDistances + ahead + kFar;
-  return symbols;
-}
-
-// Six words stand somewhere before the queries, the other places are empty; a query names a word.
-constexpr int64_t kScattered = 6;
-SymbolLearnerOptions words_ask() {
-  return {.query_symbols = kScattered,
-          .key_symbols = kScattered + 1,
-          .value_symbols = kPlaceSymbols,
-          .query_name = letter,
-          .key_name = [](int64_t word) { return word == kScattered ? "." : letter(word); },
-          .value_name = digit};
-}
-Symbols draw_scattered_words(int64_t batch, int64_t length) {
-  const at::Tensor places = at::rand({batch, length - kAsking + 1})
-                                .argsort(-1, /*descending=*/false)
-                                .narrow(1, 0, kScattered);  // [B,words]
-  const at::Tensor keys =
-      at::full({batch, length}, kScattered, at::kLong)
-          .scatter(1, places, at::arange(kScattered).expand({batch, kScattered}));
-  const at::Tensor query = at::randint(kScattered, {batch, kAsking}, at::kLong);
-  return ask_at(query, keys, random_row(batch, length), places.gather(1, query));
-}
-
-// Query t asks for the symbol at a place that only t decides.
-constexpr int64_t kShuffled = 16;
-Symbols draw_shuffled(int64_t batch) {
-  const at::Tensor row = random_row(batch, kShuffled);
-  const at::Tensor place = (at::arange(kShuffled) * 7 + 3).remainder(kShuffled);
-  return ask_at(at::zeros({batch, kShuffled}, at::kLong), row, row, place.expand({batch, -1}));
-}
-
 // --- Learners ------------------------------------------------------------------------------------
 
-// Of several heads the first shows its weights: the steepest of ALiBi's.
-nn::AttentionOutput first_head(nn::AttentionOutput result) {
-  if (result.weights.defined()) result.weights = result.weights.select(1, 0);
-  return result;
-}
-
-// The last query stands at the last key and sees no key after it.
+// The last query stands at the last key and sees no key after it. Of several heads the first shows
+// its weights: the steepest of ALiBi's.
 std::shared_ptr<Learner> looking_back(SymbolLearnerOptions options, int64_t heads,
                                       std::shared_ptr<nn::AttentionPositionsImpl> positions,
                                       Causal causal = Causal::kBottomRight) {
   nn::MultiHeadAttention attention(nn::MultiHeadAttentionOptions{
-      .embed_size = kPositionSize, .heads = heads, .positions = std::move(positions)});
-  return std::make_shared<SymbolLearner>(
-      std::move(options), attention.ptr(),
+      .embed_size = kWidth, .heads = heads, .positions = std::move(positions)});
+  return symbol_learner(
+      std::move(options), attention,
       [attention, causal](const at::Tensor& query, const at::Tensor& keys, const at::Tensor& values,
                           const at::Tensor& lengths, nn::Weights weights) mutable {
         return first_head(attention(query, keys, values, lengths, causal, weights));
@@ -192,9 +47,9 @@ std::shared_ptr<Learner> with_added(SymbolLearnerOptions options, Positions posi
                                     int64_t starts) {
   const auto both = std::make_shared<torch::nn::Module>();
   both->register_module("positions", positions);
-  nn::MultiHeadAttention attention =
-      both->register_module("attention", nn::MultiHeadAttention(nn::MultiHeadAttentionOptions{
-                                             .embed_size = kPositionSize, .heads = 1}));
+  nn::MultiHeadAttention attention = both->register_module(
+      "attention",
+      nn::MultiHeadAttention(nn::MultiHeadAttentionOptions{.embed_size = kWidth, .heads = 1}));
   return std::make_shared<SymbolLearner>(
       std::move(options), both,
       [=](const at::Tensor& query, const at::Tensor& keys, const at::Tensor& values,
@@ -217,11 +72,7 @@ Lesson no_positions_lesson() {
           .mechanism = "attention without positions",
           .page = "multi_head_attention",
           .task = "Which symbol stood three places before?",
-          .make =
-              [] {
-                return looking_back(over_rows(kSameLength, draw_third_before, symbols_ask()),
-                                    /*heads=*/1, nullptr);
-              },
+          .make = [] { return looking_back(ask_third_before(kSameLength), /*heads=*/1, nullptr); },
           .steps = 200,
           .batch = 32,
           .learning_rate = 1e-2,
@@ -235,10 +86,10 @@ Lesson sinusoidal_lesson() {
           .task = "Which symbol stood three places before, in rows that begin at any place?",
           .make =
               [] {
-                return with_added(over_rows(kSameLength, draw_third_before, symbols_ask()),
-                                  nn::SinusoidalPositions(
-                                      nn::SinusoidalPositionsOptions{.embed_size = kPositionSize}),
-                                  /*starts=*/64);
+                return with_added(
+                    ask_third_before(kSameLength),
+                    nn::SinusoidalPositions(nn::SinusoidalPositionsOptions{.embed_size = kWidth}),
+                    /*starts=*/64);
               },
           .steps = 300,
           .batch = 32,
@@ -246,21 +97,16 @@ Lesson sinusoidal_lesson() {
 }
 
 Lesson learned_lesson() {
+  constexpr int64_t kLength = 16;
   return {.name = "learned_positions",
           .mechanism = "learnt positions, Gehring 2017",
           .page = "learned_positions",
           .task = "A row read in an order that has no rule.",
           .make =
               [] {
-                return with_added({.draw = draw_shuffled,
-                                   .query_symbols = 1,
-                                   .key_symbols = kPlaceSymbols,
-                                   .value_symbols = kPlaceSymbols,
-                                   .size = kPositionSize,
-                                   .query_name = [](int64_t) { return "?"; },
-                                   .key_name = letter},
+                return with_added(ask_shuffled(kLength),
                                   nn::LearnedPositions(nn::LearnedPositionsOptions{
-                                      .length = kShuffled, .embed_size = kPositionSize}),
+                                      .length = kLength, .embed_size = kWidth}),
                                   /*starts=*/1);
               },
           .steps = 400,
@@ -276,10 +122,10 @@ Lesson relative_lesson() {
           .make =
               [] {
                 return looking_back(
-                    over_rows({12, 16, 48}, draw_jump, distances_ask()),
+                    ask_jump({12, 16, 48}),
                     /*heads=*/1,
                     nn::RelativePositions(
-                        nn::RelativePositionsOptions{.head_size = kPositionSize, .max_distance = 5})
+                        nn::RelativePositionsOptions{.head_size = kWidth, .max_distance = 5})
                         .ptr());
               },
           .steps = 150,
@@ -288,6 +134,7 @@ Lesson relative_lesson() {
 }
 
 Lesson relative_values_lesson() {
+  constexpr int64_t kFar = 2;
   return {.name = "relative_values",
           .mechanism = "relative positions of values, Shaw 2018",
           .page = "relative_positions",
@@ -295,17 +142,10 @@ Lesson relative_values_lesson() {
           .make =
               [] {
                 return looking_back(
-                    {.draw = draw_distances,
-                     .query_symbols = kOrdered,
-                     .key_symbols = kOrdered,
-                     .value_symbols = kFarSigns * kDistances,
-                     .size = kPositionSize,
-                     .query_name = letter,
-                     .key_name = letter,
-                     .value_name = digit},
+                    ask_sign_and_distance(kFar),
                     /*heads=*/1,
-                    nn::RelativePositions(nn::RelativePositionsOptions{.head_size = kPositionSize,
-                                                                       .max_distance = kFar})
+                    nn::RelativePositions(
+                        nn::RelativePositionsOptions{.head_size = kWidth, .max_distance = kFar})
                         .ptr(),
                     Causal::kNone);
               },
@@ -328,8 +168,8 @@ Lesson t5_lesson() {
               "training.",
           .make =
               [] {
-                return looking_back(over_rows({16, 24, 48}, draw_third_before, symbols_ask()),
-                                    /*heads=*/1, backward_buckets().ptr());
+                return looking_back(ask_third_before({16, 24, 48}), /*heads=*/1,
+                                    backward_buckets().ptr());
               },
           .steps = 300,
           .batch = 32,
@@ -337,20 +177,18 @@ Lesson t5_lesson() {
 }
 
 Lesson t5_jump_lesson() {
-  return {.name = "t5_jump",
-          .mechanism = "a bias for each bucket of distances, Raffel 2020 (T5)",
-          .page = "t5_bias",
-          .task = kJumpTask,
-          .make =
-              [] {
-                return looking_back(over_rows(kSameLength, draw_jump, distances_ask()),
-                                    /*heads=*/1, backward_buckets().ptr());
-              },
-          .steps = 200,
-          .batch = 32,
-          .learning_rate = 2e-2,
-          .cannot = "the bias of a distance is the same for all queries: none can choose its own",
-          .most_accuracy = 0.6};
+  return {
+      .name = "t5_jump",
+      .mechanism = "a bias for each bucket of distances, Raffel 2020 (T5)",
+      .page = "t5_bias",
+      .task = kJumpTask,
+      .make =
+          [] { return looking_back(ask_jump(kSameLength), /*heads=*/1, backward_buckets().ptr()); },
+      .steps = 200,
+      .batch = 32,
+      .learning_rate = 2e-2,
+      .cannot = "the bias of a distance is the same for all queries: none can choose its own",
+      .most_accuracy = 0.6};
 }
 
 Lesson transformer_xl_lesson() {
@@ -361,10 +199,10 @@ Lesson transformer_xl_lesson() {
           .make =
               [] {
                 return looking_back(
-                    over_rows({12, 16, 32}, draw_jump, distances_ask()),
+                    ask_jump({12, 16, 32}),
                     /*heads=*/1,
                     nn::TransformerXLPositions(
-                        nn::TransformerXLPositionsOptions{.embed_size = kPositionSize, .heads = 1})
+                        nn::TransformerXLPositionsOptions{.embed_size = kWidth, .heads = 1})
                         .ptr());
               },
           .steps = 250,
@@ -382,9 +220,8 @@ Lesson alibi_lesson() {
               "training.",
           .make =
               [] {
-                return looking_back(
-                    over_rows({16, 24, 72}, draw_nearest_mark, marks_are_asked_for()), kHeads,
-                    nn::Alibi(nn::AlibiOptions{.heads = kHeads}).ptr());
+                return looking_back(ask_nearest_mark({16, 24, 72}), kHeads,
+                                    nn::Alibi(nn::AlibiOptions{.heads = kHeads}).ptr());
               },
           .steps = 250,
           .batch = 32,
@@ -403,8 +240,7 @@ Lesson rotary_lesson() {
           .task = kJumpTask,
           .make =
               [] {
-                return turning(over_rows({12, 16, 16}, draw_jump, distances_ask()),
-                               {.head_size = kPositionSize});
+                return turning(ask_jump({12, 16, 16}), {.head_size = kWidth});
               },
           .steps = 250,
           .batch = 32,
@@ -413,8 +249,8 @@ Lesson rotary_lesson() {
 
 // Waves that turn less than once within the rows of training.
 std::shared_ptr<Learner> four_times_as_long(const nn::RotaryScaling& scaling) {
-  return turning(over_rows({14, 16, 64}, draw_scattered_words, words_ask()),
-                 {.head_size = kPositionSize, .base = 100, .scaling = scaling});
+  return turning(ask_scattered_words({14, 16, 64}),
+                 {.head_size = kWidth, .base = 100, .scaling = scaling});
 }
 
 const char* const kScatteredTask =

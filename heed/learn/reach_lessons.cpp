@@ -1,4 +1,4 @@
-// Lessons of the mechanisms that choose where to look, and of those in linear time.
+// Lessons of the mechanisms that choose where to look.
 #include <ATen/ops/arange.h>
 #include <torch/nn/module.h>
 
@@ -11,147 +11,84 @@
 #include <utility>
 #include <vector>
 
+#include "heed/learn/asking.h"
 #include "heed/learn/lesson.h"
 #include "heed/learn/reach_tasks.h"
-#include "heed/learn/symbols.h"
 #include "heed/nn/adaptive_span_attention.h"
 #include "heed/nn/block_attention.h"
 #include "heed/nn/document_attention.h"
 #include "heed/nn/dot_attention.h"
 #include "heed/nn/dynamic_sparse_attention.h"
-#include "heed/nn/linear_attention.h"
 #include "heed/nn/local_attention.h"
 #include "heed/nn/local_predictive_attention.h"
 #include "heed/nn/longformer_attention.h"
-#include "heed/nn/random_feature_attention.h"
 #include "heed/nn/top_k_attention.h"
 
 namespace heed::learn {
 namespace {
 
-using at::Tensor;
-using nn::Weights;
-
-constexpr int64_t kReachSize = 32;    // E
-constexpr int64_t kReachSymbols = 8;  // of values
-constexpr double kReachRate = 2e-2;   // what these small models take
-
-// --- Rows of words -----------------------------------------------------------------------------
-
-nn::AttentionOutput without_heads(nn::AttentionOutput result) {
-  if (result.weights.defined() && result.weights.dim() == 4) {
-    result.weights = result.weights.squeeze(1);
-  }
-  return result;
-}
-
-// Of a module with one head.
-template <class Module>
-Attend attend_with(const Module& module) {
-  return [module](const Tensor& query, const Tensor& keys, const Tensor& values,
-                  const Tensor& lengths, Weights weights) {
-    return without_heads(module.ptr()->forward(query, keys, values, lengths, weights));
-  };
-}
-
-template <class Module>
-std::shared_ptr<Learner> learner_of(const Module& module, SymbolLearnerOptions options) {
-  return std::make_shared<SymbolLearner>(std::move(options), module.ptr(), attend_with(module));
-}
-
-std::string word_name(int64_t word) { return word < 26 ? letter(word) : capital(word - 26); }
-
-// Words that ask for words.
-SymbolLearnerOptions over_words(int64_t words, std::function<Symbols(int64_t)> draw) {
-  return {.draw = std::move(draw),
-          .query_symbols = words,
-          .key_symbols = words,
-          .value_symbols = kReachSymbols,
-          .size = kReachSize,
-          .query_name = word_name,
-          .key_name = word_name,
-          .value_name = digit};
-}
-
-SymbolLearnerOptions over_dictionary(int64_t queries, int64_t length, int64_t words) {
-  SymbolLearnerOptions options = over_words(
-      words, [=](int64_t B) { return draw_dictionary(B, queries, length, words, kReachSymbols); });
-  options.query_name = [=](int64_t word) { return word_name(words - 1 - word); };
-  return options;
-}
-
-// Query t names a word that stands among keys t - reach + 1 to t.
-SymbolLearnerOptions over_recent_words(int64_t length, int64_t reach) {
-  return over_words(length, [=](int64_t B) {
-    const Tensor seen = offsets(length).le(0) & offsets(length).gt(-reach);  // [T,S]
-    return ask_within(draw_verses(B, length, length), seen.unsqueeze(0), kReachSymbols);
-  });
-}
-
-// --- Where to look -----------------------------------------------------------------------------
+constexpr double kReachRate = 2e-2;  // what these small models take
 
 std::shared_ptr<Learner> far_learner() {
   constexpr int64_t kQueries = 12, kLength = 48, kFar = 24;
   const auto draw = [](int64_t B) {
-    const Tensor seen = offsets(kLength).narrow(0, 0, kQueries).ge(kFar);  // [T,S]
-    return ask_within(draw_verses(B, kLength, kLength), seen.unsqueeze(0), kReachSymbols);
+    const at::Tensor seen = offsets(kLength).narrow(0, 0, kQueries).ge(kFar);  // [T,S]
+    return ask_within(draw_verses(B, kLength, kLength), seen.unsqueeze(0));
   };
-  return learner_of(nn::DotAttention(), over_words(kLength, draw));
+  return symbol_learner(over_words(kLength, draw), nn::DotAttention());
 }
 
 std::shared_ptr<Learner> offset_learner(int64_t window, int64_t offset) {
   constexpr int64_t kLength = 24;
-  const auto draw = [=](int64_t B) { return draw_offset(B, kLength, offset, kReachSymbols); };
-  return learner_of(nn::LocalAttention(nn::LocalAttentionOptions{.window = window}),
-                    {.draw = draw,
-                     .query_symbols = 1,
-                     .key_symbols = kReachSymbols,
-                     .value_symbols = kReachSymbols,
-                     .size = kReachSize,
-                     .positions = kLength,
-                     .query_name = [](int64_t) { return "?"; }});
+  const auto draw = [=](int64_t B) { return draw_offset(B, kLength, offset, kSigns); };
+  return symbol_learner({.draw = draw,
+                         .query_symbols = 1,
+                         .key_symbols = kSigns,
+                         .value_symbols = kSigns,
+                         .positions = kLength,
+                         .query_name = question},
+                        nn::LocalAttention(nn::LocalAttentionOptions{.window = window}));
 }
 
 std::shared_ptr<Learner> verse_learner() {
   constexpr int64_t kQueries = 16, kVerses = 3, kWords = 4;
   // From the middle, where centres start, every place is in the window.
-  const nn::LocalPredictiveAttention module(nn::LocalPredictiveAttentionOptions{
-      .query_size = kReachSize, .size = kReachSize, .window = 6.5});
+  const nn::LocalPredictiveAttention module(
+      nn::LocalPredictiveAttentionOptions{.query_size = kWidth, .size = kWidth, .window = 6.5});
   // Luong's dot product is not scaled; so wide, it would decide before the places are learnt.
-  const Attend attend = [module](const Tensor& query, const Tensor& keys, const Tensor& values,
-                                 const Tensor& lengths, Weights weights) {
-    return module.ptr()->forward(query, keys / std::sqrt(kReachSize), values, lengths, weights);
+  const Attend attend = [module](const at::Tensor& query, const at::Tensor& keys,
+                                 const at::Tensor& values, const at::Tensor& lengths,
+                                 nn::Weights weights) {
+    return module.ptr()->forward(query, keys / std::sqrt(kWidth), values, lengths, weights);
   };
   SymbolLearnerOptions options{
-      .draw =
-          [](int64_t B) { return draw_word_of_verse(B, kQueries, kVerses, kWords, kReachSymbols); },
+      .draw = [](int64_t B) { return draw_word_of_verse(B, kQueries, kVerses, kWords); },
       .query_symbols = kVerses * kWords,
       .key_symbols = kWords,
-      .value_symbols = kReachSymbols,
-      .size = kReachSize,
+      .value_symbols = kSigns,
       .query_name =
           [](int64_t place) { return letter(place % kWords) + digit(1 + place / kWords); },
       .key_name = letter,
       .value_name = digit};
-  return std::make_shared<SymbolLearner>(std::move(options), module.ptr(), attend);
+  return symbol_learner(std::move(options), module, attend);
 }
 
 std::shared_ptr<Learner> headline_learner() {
   constexpr int64_t kLength = 24;
   const nn::LongformerAttention module(
-      nn::LongformerAttentionOptions{.embed_size = kReachSize, .heads = 1, .window = 3});
-  const Attend attend = [module](const Tensor& query, const Tensor& keys, const Tensor& values,
-                                 const Tensor& lengths, Weights weights) {
-    const Tensor x = query + keys + values;  // [B,T,E]
-    const Tensor is_global = at::arange(x.size(1)).eq(0).expand({x.size(0), x.size(1)});
-    return without_heads(module.ptr()->forward(x, is_global, lengths, weights));
+      nn::LongformerAttentionOptions{.embed_size = kWidth, .heads = 1, .window = 3});
+  const Attend attend = [module](const at::Tensor& query, const at::Tensor& keys,
+                                 const at::Tensor& values, const at::Tensor& lengths,
+                                 nn::Weights weights) {
+    const at::Tensor x = query + keys + values;  // [B,T,E]
+    const at::Tensor is_global = at::arange(x.size(1)).eq(0).expand({x.size(0), x.size(1)});
+    return first_head(module.ptr()->forward(x, is_global, lengths, weights));
   };
   SymbolLearnerOptions options{
-      .draw = [](int64_t B) { return draw_headline(B, kLength, kReachSymbols); },
+      .draw = [](int64_t B) { return draw_headline(B, kLength); },
       .query_symbols = kHeadlineQueries,
       .key_symbols = 2,
-      .value_symbols = kReachSymbols,
-      .size = kReachSize,
+      .value_symbols = kSigns,
       .positions = kLength,
       .query_name =
           [](int64_t query) {
@@ -159,37 +96,37 @@ std::shared_ptr<Learner> headline_learner() {
           },
       .key_name = [](int64_t marked) { return marked == 1 ? "*" : "-"; },
       .value_name = digit};
-  return std::make_shared<SymbolLearner>(std::move(options), module.ptr(), attend);
+  return symbol_learner(std::move(options), module, attend);
 }
 
 std::shared_ptr<Learner> block_learner() {
   constexpr int64_t kLength = 24, kBlock = 6;
   const auto draw = [](int64_t B) {
-    const Tensor block = at::arange(kLength).floor_divide(kBlock);  // [T]
-    const Tensor same = block.unsqueeze(1).eq(block.unsqueeze(0));  // [T,S]
-    return ask_within(draw_verses(B, kLength, kBlock), same.unsqueeze(0), kReachSymbols);
+    const at::Tensor block = at::arange(kLength).floor_divide(kBlock);  // [T]
+    const at::Tensor same = block.unsqueeze(1).eq(block.unsqueeze(0));  // [T,S]
+    return ask_within(draw_verses(B, kLength, kBlock), same.unsqueeze(0));
   };
-  return learner_of(
-      nn::BlockAttention(nn::BlockAttentionOptions{.block_size = kBlock, .neighbours = 0}),
-      over_words(kBlock, draw));
+  return symbol_learner(over_words(kBlock, draw), nn::BlockAttention(nn::BlockAttentionOptions{
+                                                      .block_size = kBlock, .neighbours = 0}));
 }
 
 std::shared_ptr<Learner> document_learner() {
   constexpr int64_t kLength = 24, kWords = 8;
   const nn::DocumentAttention module;
-  const auto documents = std::make_shared<Tensor>();  // [B,T] of what was drawn last and is asked
+  // [B,T] of what was drawn last and is asked.
+  const auto documents = std::make_shared<at::Tensor>();
   const auto draw = [documents](int64_t B) {
     *documents = draw_documents(B, kLength, /*longest=*/kWords);
-    const Tensor same = documents->unsqueeze(2).eq(documents->unsqueeze(1));  // [B,T,S]
-    return ask_within(draw_verses(B, kLength, kWords), same, kReachSymbols);
+    const at::Tensor same = documents->unsqueeze(2).eq(documents->unsqueeze(1));  // [B,T,S]
+    return ask_within(draw_verses(B, kLength, kWords), same);
   };
-  const Attend attend = [module, documents](const Tensor& query, const Tensor& keys,
-                                            const Tensor& values, const Tensor& lengths,
-                                            Weights weights) {
-    return without_heads(
+  const Attend attend = [module, documents](const at::Tensor& query, const at::Tensor& keys,
+                                            const at::Tensor& values, const at::Tensor& lengths,
+                                            nn::Weights weights) {
+    return first_head(
         module.ptr()->forward(query, keys, values, {.of_queries = *documents}, lengths, weights));
   };
-  return std::make_shared<SymbolLearner>(over_words(kWords, draw), module.ptr(), attend);
+  return symbol_learner(over_words(kWords, draw), module, attend);
 }
 
 // Shows how far it came to look.
@@ -197,7 +134,7 @@ class SpanLearner : public SymbolLearner {
  public:
   SpanLearner(SymbolLearnerOptions options, int64_t max_span,
               const nn::AdaptiveSpanAttention& module)
-      : SymbolLearner(std::move(options), module.ptr(), attend_with(module)),
+      : SymbolLearner(std::move(options), module.ptr(), ask(module)),
         max_span_(max_span),
         module_(module) {}
 
@@ -230,53 +167,31 @@ std::shared_ptr<Learner> span_learner() {
 
 std::shared_ptr<Learner> bucket_learner() {
   const nn::DynamicSparseAttention module(
-      nn::DynamicSparseAttentionOptions{.head_size = kReachSize, .buckets = 4, .rounds = 6});
-  const Attend attend = [module](const Tensor& query, const Tensor& keys, const Tensor& values,
-                                 const Tensor& lengths, Weights weights) {
+      nn::DynamicSparseAttentionOptions{.head_size = kWidth, .buckets = 4, .rounds = 6});
+  const Attend attend = [module](const at::Tensor& query, const at::Tensor& keys,
+                                 const at::Tensor& values, const at::Tensor& lengths,
+                                 nn::Weights weights) {
     // What never meets learns nothing of each other: other rotations at each step.
     if (module->is_training()) module.ptr()->reset_parameters();
-    return attend_with(module)(query, keys, values, lengths, weights);
+    return ask(module)(query, keys, values, lengths, weights);
   };
-  return std::make_shared<SymbolLearner>(
-      over_dictionary(/*queries=*/8, /*length=*/16, /*words=*/16), module.ptr(), attend);
+  return symbol_learner(over_dictionary(/*queries=*/8, /*length=*/16, /*words=*/16), module,
+                        attend);
 }
 
 std::shared_ptr<Learner> top_k_learner() {
   constexpr int64_t kWords = 24, kDenseSteps = 250;
   const auto steps = std::make_shared<int64_t>(0);
-  const Attend attend = [steps](const Tensor& query, const Tensor& keys, const Tensor& values,
-                                const Tensor& lengths, Weights weights) {
+  const Attend attend = [steps](const at::Tensor& query, const at::Tensor& keys,
+                                const at::Tensor& values, const at::Tensor& lengths,
+                                nn::Weights weights) {
     // What is dropped learns nothing, so all keys are kept at first.
     const double kept = (*steps)++ < kDenseSteps ? 1 : 0.125;
     const nn::TopKAttention module(nn::TopKAttentionOptions{.sparsity_factor = kept});
-    return attend_with(module)(query, keys, values, lengths, weights);
+    return ask(module)(query, keys, values, lengths, weights);
   };
   return std::make_shared<SymbolLearner>(over_dictionary(/*queries=*/16, kWords, kWords), nullptr,
                                          attend);
-}
-
-// --- In linear time ----------------------------------------------------------------------------
-
-std::shared_ptr<Learner> linear_learner() {
-  return learner_of(nn::LinearAttention(),
-                    over_dictionary(/*queries=*/16, /*length=*/8, /*words=*/8));
-}
-
-std::shared_ptr<Learner> causal_linear_learner() {
-  return learner_of(nn::LinearAttention(nn::LinearAttentionOptions{.causal = true}),
-                    over_recent_words(/*length=*/12, /*reach=*/12));
-}
-
-std::shared_ptr<Learner> small_state_learner() {
-  SymbolLearnerOptions options = over_dictionary(/*queries=*/16, /*length=*/64, /*words=*/64);
-  options.size = 8;
-  return learner_of(nn::LinearAttention(), std::move(options));
-}
-
-std::shared_ptr<Learner> random_feature_learner() {
-  return learner_of(nn::RandomFeatureAttention(
-                        nn::RandomFeatureAttentionOptions{.head_size = kReachSize, .features = 64}),
-                    over_dictionary(/*queries=*/16, /*length=*/12, /*words=*/12));
 }
 
 }  // namespace
@@ -365,40 +280,6 @@ std::vector<Lesson> reach_lessons() {
        .task = "A word is asked for among 24; three keys are kept, the rest get no weight.",
        .make = top_k_learner,
        .steps = 400,
-       .batch = 32,
-       .learning_rate = kReachRate},
-      {.name = "linear",
-       .mechanism = "linear attention, elu + 1, Katharopoulos 2020",
-       .page = "linear_attention",
-       .task = "One of eight words is asked for, which a state of 32 x 32 numbers holds.",
-       .make = linear_learner,
-       .steps = 400,
-       .batch = 32,
-       .learning_rate = kReachRate},
-      {.name = "linear_causal",
-       .mechanism = "causal linear attention, elu + 1, Katharopoulos 2020",
-       .page = "linear_attention",
-       .task = "A word is asked for that has been seen, of twelve that come one by one.",
-       .make = causal_linear_learner,
-       .steps = 500,
-       .batch = 32,
-       .learning_rate = kReachRate},
-      {.name = "linear_beyond_state",
-       .mechanism = "linear attention, elu + 1, Katharopoulos 2020",
-       .page = "linear_attention",
-       .task = "One of 64 words is asked for, with a state of 8 x 8 numbers.",
-       .make = small_state_learner,
-       .steps = 400,
-       .batch = 32,
-       .learning_rate = kReachRate,
-       .cannot = "8 x 8 numbers are all that is kept of 64 pairs (the softmax, which keeps the "
-                 "pairs, recalls them all at this width)"},
-      {.name = "random_features",
-       .mechanism = "random features, Choromanski 2021 (Performer's FAVOR+)",
-       .page = "random_feature_attention",
-       .task = "One of twelve words is asked for; the weights are estimates from 64 features.",
-       .make = random_feature_learner,
-       .steps = 300,
        .batch = 32,
        .learning_rate = kReachRate},
   };

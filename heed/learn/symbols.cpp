@@ -2,7 +2,6 @@
 
 #include <ATen/ops/arange.h>
 #include <ATen/ops/embedding.h>
-#include <ATen/ops/full.h>
 #include <ATen/ops/rand.h>
 #include <ATen/ops/randint.h>
 #include <ATen/ops/randn.h>
@@ -13,19 +12,6 @@
 #include <utility>
 
 namespace heed::learn {
-
-Alignment shown(std::vector<std::string> source, std::vector<std::string> target,
-                const at::Tensor& weights, const at::Tensor& planted) {
-  for (auto* labels : {&source, &target}) {
-    for (std::string& label : *labels) label.insert(0, "▁");  // each is a word, none goes on
-  }
-  Alignment alignment{.source = std::move(source), .target = std::move(target)};
-  const at::Tensor w = weights.detach().to(at::kFloat).contiguous();  // [T,S]
-  const at::Tensor p = planted.to(at::kBool).contiguous();            // [T,S]
-  alignment.weights.assign(w.data_ptr<float>(), w.data_ptr<float>() + w.numel());
-  alignment.planted.assign(p.data_ptr<bool>(), p.data_ptr<bool>() + p.numel());
-  return alignment;
-}
 
 // --- The learner -------------------------------------------------------------------------------
 
@@ -73,8 +59,7 @@ Answers SymbolLearner::answer(int64_t batch, Purpose purpose) {
   const SymbolLearnerOptions& options = parts_->options;
   const Symbols symbols =
       judging && options.draw_judged ? options.draw_judged(batch) : options.draw(batch);
-  const nn::AttentionOutput seen =
-      parts_->look(symbols, judging ? nn::Weights::kReturn : nn::Weights::kNone);
+  const nn::AttentionOutput seen = parts_->look(symbols, weights_for(purpose));
   return {.logits = parts_->reading(seen.output).flatten(0, 1),
           .targets = symbols.answers.flatten(),
           .weights = judging ? seen.weights.flatten(0, 1) : at::Tensor(),
@@ -105,18 +90,34 @@ Alignment SymbolLearner::example() {
 std::string letter(int64_t symbol) { return std::string(1, static_cast<char>('a' + symbol)); }
 std::string capital(int64_t symbol) { return std::string(1, static_cast<char>('A' + symbol)); }
 std::string digit(int64_t symbol) { return std::to_string(symbol); }
+std::string question(int64_t) { return "?"; }
 
-// --- Tasks -------------------------------------------------------------------------------------
-namespace {
+// --- Draws ---------------------------------------------------------------------------------------
 
-at::Tensor random_symbols(at::IntArrayRef sizes, int64_t symbols) {
-  return at::randint(symbols, sizes, at::kLong);
+at::Tensor draw_signs(at::IntArrayRef sizes, int64_t signs) {
+  return at::randint(signs, sizes, at::kLong);
 }
 
-// [B,n], in each row a random order of 0 ... n-1.
-at::Tensor random_orders(int64_t batch, int64_t n) {
+at::Tensor draw_orders(int64_t batch, int64_t n) {
   return at::rand({batch, n}).argsort(/*dim=*/1, /*descending=*/false);
 }
+
+at::Tensor draw_words(int64_t batch, int64_t n, int64_t words) {
+  return draw_orders(batch, words).narrow(1, 0, n);
+}
+
+// --- Tasks ---------------------------------------------------------------------------------------
+
+Symbols ask_at(const at::Tensor& query, const at::Tensor& keys, const at::Tensor& values,
+               const at::Tensor& place) {
+  return {.query = query,
+          .keys = keys,
+          .values = values,
+          .answers = values.gather(1, place),
+          .planted = place.unsqueeze(2).eq(at::arange(keys.size(1)))};
+}
+
+namespace {
 
 // Every query t of a row asks for what stands at place[t] (less than 0: at no place, answer 0).
 Symbols ask_for_places(const at::Tensor& row, const at::Tensor& place) {
@@ -133,57 +134,44 @@ Symbols ask_for_places(const at::Tensor& row, const at::Tensor& place) {
 }  // namespace
 
 Symbols draw_copy(int64_t batch, int64_t length, int64_t symbols) {
-  return ask_for_places(random_symbols({batch, length}, symbols), at::arange(length));
+  return ask_for_places(draw_signs({batch, length}, symbols), at::arange(length));
 }
 
 Symbols draw_reverse(int64_t batch, int64_t length, int64_t symbols) {
-  return ask_for_places(random_symbols({batch, length}, symbols), at::arange(length).flip(0));
+  return ask_for_places(draw_signs({batch, length}, symbols), at::arange(length).flip(0));
 }
 
 Symbols draw_offset(int64_t batch, int64_t length, int64_t offset, int64_t symbols) {
-  return ask_for_places(random_symbols({batch, length}, symbols), at::arange(length) - offset);
+  return ask_for_places(draw_signs({batch, length}, symbols), at::arange(length) - offset);
 }
 
 Symbols draw_dictionary(int64_t batch, int64_t queries, int64_t length, int64_t words,
                         int64_t symbols) {
   TORCH_CHECK(length <= words, "[draw_dictionary] length: expected at most words = ", words,
               ", got ", length);
-  const at::Tensor keys = random_orders(batch, words).narrow(1, 0, length);  // [B,S]
-  const at::Tensor values = random_symbols({batch, length}, symbols);
+  const at::Tensor keys = draw_words(batch, length, words);  // [B,S]
+  const at::Tensor values = draw_signs({batch, length}, symbols);
   const at::Tensor place = at::randint(length, {batch, queries}, at::kLong);  // [B,T]
-  return {.query = words - 1 - keys.gather(1, place),
-          .keys = keys,
-          .values = values,
-          .answers = values.gather(1, place),
-          .planted = place.unsqueeze(2).eq(at::arange(length))};
+  return ask_at(words - 1 - keys.gather(1, place), keys, values, place);
 }
 
 Symbols draw_first_of_kind(int64_t batch, int64_t length, int64_t kinds, int64_t symbols) {
   TORCH_CHECK(length >= kinds, "[draw_first_of_kind] length: expected at least kinds = ", kinds,
               ", got ", length);
-  const at::Tensor keys = random_orders(batch, length).remainder(kinds);  // [B,S]
-  const at::Tensor values = random_symbols({batch, length}, symbols);
-  const at::Tensor query = random_orders(batch, kinds);              // [B,T]
+  const at::Tensor keys = draw_orders(batch, length).remainder(kinds);  // [B,S]
+  const at::Tensor values = draw_signs({batch, length}, symbols);
+  const at::Tensor query = draw_orders(batch, kinds);                // [B,T]
   const at::Tensor same = query.unsqueeze(2).eq(keys.unsqueeze(1));  // [B,T,S]
   const at::Tensor first = same.logical_and(same.cumsum(2).eq(1));   // [B,T,S]
-  const at::Tensor place = first.to(at::kLong).argmax(2);            // [B,T]
-  return {.query = query,
-          .keys = keys,
-          .values = values,
-          .answers = values.gather(1, place),
-          .planted = first};
+  return ask_at(query, keys, values, /*place=*/first.to(at::kLong).argmax(2));
 }
 
 Symbols draw_marked(int64_t batch, int64_t queries, int64_t length, int64_t symbols) {
-  const at::Tensor values = random_symbols({batch, length}, symbols);
+  const at::Tensor values = draw_signs({batch, length}, symbols);
   const at::Tensor place =
       at::randint(length, {batch, 1}, at::kLong).expand({batch, queries});  // [B,T]
-  const at::Tensor planted = place.unsqueeze(2).eq(at::arange(length));     // [B,T,S]
-  return {.query = at::zeros({batch, queries}, at::kLong),
-          .keys = planted.select(1, 0).to(at::kLong),
-          .values = values,
-          .answers = values.gather(1, place),
-          .planted = planted};
+  const at::Tensor marked = place.narrow(1, 0, 1).eq(at::arange(length));   // [B,S]
+  return ask_at(at::zeros({batch, queries}, at::kLong), marked.to(at::kLong), values, place);
 }
 
 }  // namespace heed::learn

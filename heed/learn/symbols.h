@@ -11,6 +11,9 @@
 
 namespace heed::learn {
 
+inline constexpr int64_t kWidth = 32;  // E of the lessons' models
+inline constexpr int64_t kSigns = 8;   // what may stand at a place, unless a task says otherwise
+
 struct Symbols {
   at::Tensor query;         // [B,T] int64, what asks
   at::Tensor keys;          // [B,S] int64, what is looked at
@@ -29,7 +32,7 @@ using Attend = std::function<nn::AttentionOutput(const at::Tensor& query, const 
 struct SymbolLearnerOptions {
   std::function<Symbols(int64_t batch)> draw;         // from torch's default generator
   int64_t query_symbols, key_symbols, value_symbols;  // sizes of the three alphabets
-  int64_t size = 32;                                  // E
+  int64_t size = kWidth;                              // E
   int64_t positions = 0;  // learnt embeddings of this many places join queries and keys; 0: none
   double spread = 1;      // standard deviation of the embeddings when learning starts
   // Names of symbols for heat maps; empty: the numbers. With a name for values, a column shows
@@ -58,8 +61,22 @@ class SymbolLearner : public Learner {
 std::string letter(int64_t symbol);   // a, b, c, ...
 std::string capital(int64_t symbol);  // A, B, C, ...
 std::string digit(int64_t symbol);    // 0, 1, 2, ...
+std::string question(int64_t);        // "?", of whatever asks
 
-// --- Tasks -------------------------------------------------------------------------------------
+// --- Draws ---------------------------------------------------------------------------------------
+
+at::Tensor draw_signs(at::IntArrayRef sizes, int64_t signs = kSigns);  // uniform
+// [batch,n], in each row a random order of 0 ... n-1.
+at::Tensor draw_orders(int64_t batch, int64_t n);
+// [batch,n], in each row n of `words` different words, in any order.
+at::Tensor draw_words(int64_t batch, int64_t n, int64_t words);
+
+// --- Tasks ---------------------------------------------------------------------------------------
+
+// Each query's answer is the value at its place [B,T].
+Symbols ask_at(const at::Tensor& query, const at::Tensor& keys, const at::Tensor& values,
+               const at::Tensor& place);
+
 // Each draws Symbols; symbols are uniform over `symbols` unless said otherwise.
 
 // answers[t] = symbols[t]: a row is written off as it stands. T = S = length.

@@ -36,6 +36,9 @@ TEST_P(Lessons, EndAsTheyMust) {
   EXPECT_LT(report.seconds, 60);
   EXPECT_EQ(report.example.weights.size(),
             report.example.source.size() * report.example.target.size());
+  for (const auto& tokens : {report.example.source, report.example.target}) {
+    for (const std::string& token : tokens) EXPECT_FALSE(token.starts_with("▁▁")) << token;
+  }
 }
 
 INSTANTIATE_TEST_SUITE_P(All, Lessons, testing::ValuesIn(chosen_lessons()),
