@@ -21,6 +21,7 @@ from transformers.models.t5.modeling_t5 import T5Attention
 from transformers.models.wav2vec2_bert.modeling_wav2vec2_bert import Wav2Vec2BertSelfAttention
 from transformers.models.wav2vec2_conformer.modeling_wav2vec2_conformer import (
     Wav2Vec2ConformerRelPositionalEmbedding,
+    Wav2Vec2ConformerRotaryPositionalEmbedding,
     Wav2Vec2ConformerSelfAttention,
 )
 from transformers.models.xlnet.modeling_xlnet import XLNetModel, XLNetRelativeAttention
@@ -347,6 +348,28 @@ def test_parity_with_wav2vec2_conformer(length):
     waves = Wav2Vec2ConformerRelPositionalEmbedding(config)(x)
     expected, weights = theirs(x, relative_position_embeddings=waves)
     got, same = ours(x, return_weights=True)
+    torch.testing.assert_close(got, expected, rtol=1e-5, atol=1e-5)
+    torch.testing.assert_close(same, weights, rtol=1e-5, atol=1e-5)
+
+
+def test_parity_with_wav2vec2_conformers_rotary():
+    config = Wav2Vec2ConformerConfig(
+        hidden_size=32,
+        num_attention_heads=H,
+        position_embeddings_type="rotary",
+        rotary_embedding_base=500,
+    )
+    config._attn_implementation = "eager"
+    theirs = Wav2Vec2ConformerSelfAttention(config).eval()
+    ours = MultiHeadAttention(32, H)
+    ours.load_state_dict(state_of_wav2vec2(theirs))
+    x = torch.randn(B, 20, 32)
+    waves = Wav2Vec2ConformerRotaryPositionalEmbedding(config)(x)
+    expected, weights = theirs(x, relative_position_embeddings=waves)
+    # They turn what is projected to queries and keys, not these.
+    heads = x.unflatten(-1, (H, 8)).transpose(1, 2)
+    turned = RotaryPositions(8, base=500.0).rotate(heads).transpose(1, 2).flatten(2)
+    got, same = ours(turned, turned, x, return_weights=True)
     torch.testing.assert_close(got, expected, rtol=1e-5, atol=1e-5)
     torch.testing.assert_close(same, weights, rtol=1e-5, atol=1e-5)
 

@@ -193,6 +193,52 @@ def test_gpt2s_layers():
     assert_same(ours, theirs, ours(y + places), expected, [y], from_gpt2)
 
 
+def from_wav2vec2(state):
+    names = {
+        "layers.0.attention.": "layers.0.self_attention.",
+        "layers.1.attention.": "layers.1.self_attention.",
+        "q_proj.": "query_projection.",
+        "k_proj.": "key_projection.",
+        "v_proj.": "value_projection.",
+        "out_proj.": "output_projection.",
+        "intermediate_dense.": "hidden_projection.",
+        "output_dense.": "output_projection.",
+        "final_layer_norm.": "feed_forward_norm.",
+        ".layer_norm.": ".self_attention_norm.",
+    }
+    ours = {}
+    for name, tensor in state.items():
+        for theirs, own in names.items():
+            name = name.replace(theirs, own)
+        if name.startswith("layers."):  # not the convolution, whose sum with x is normed before
+            ours[name] = tensor
+    return ours
+
+
+def test_wav2vec2s_layers():
+    transformers = pytest.importorskip("transformers")
+    wav2vec2 = pytest.importorskip("transformers.models.wav2vec2.modeling_wav2vec2")
+    config = transformers.Wav2Vec2Config(
+        hidden_size=E,
+        num_hidden_layers=2,
+        num_attention_heads=H,
+        intermediate_size=HIDDEN,
+        num_conv_pos_embeddings=4,
+        num_conv_pos_embedding_groups=2,
+        attn_implementation="eager",
+    )
+    theirs = wav2vec2.Wav2Vec2Encoder(config).eval()
+    shake(theirs)
+    ours = TransformerEncoder(2, E, H, hidden_size=HIDDEN, activation="gelu")
+    ours.load_state_dict(from_wav2vec2(theirs.state_dict()))
+    x = leaf(B, T, E)
+    heard = x * ~PADDING.unsqueeze(-1)
+    y = theirs.layer_norm(heard + theirs.pos_conv_embed(heard))
+    expected = theirs(x.clone(), attention_mask=~PADDING).last_hidden_state
+    got = ours(y, LENGTHS)
+    assert_same(ours, theirs, got, expected, [x], from_wav2vec2, ~PADDING)
+
+
 NAMES = {
     "self_attention": ("query", "key", "value", "output"),
     "cross_attention": ("query", "key", "value", "output"),
