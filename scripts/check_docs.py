@@ -4,10 +4,12 @@
 One line per problem. Looked at: inline code, fenced shell blocks (the `$ ` lines of `console`
 blocks), C++ includes, relative links. Taken as given: names in capitals (`DIR`, `CONFIG.yaml`),
 folders that .gitignore names, files that a command writes, and whatever lies outside the
-repository. Files of every kind are also searched for absolute paths of one machine.
+repository. Files of every kind are also searched for absolute paths of one machine, but for those
+that .gitignore names: a temporary may be gone before it is read.
 """
 
 import argparse
+import fnmatch
 import itertools
 import re
 import shlex
@@ -45,7 +47,9 @@ class Repository:
 
     def __init__(self, root):
         self.root = Path(root)
-        self.ignored = self._ignored_folders()
+        patterns = self._text(".gitignore").split("\n")
+        self.ignored = {line.strip("/") for line in patterns if line.endswith("/")}  # folders
+        self.ignored_files = [line for line in patterns if line and line[-1] != "/"]
         self.files = list(self._files(self.root))
         self.names = {path.name for path in self.files}
         makefile = self._text("Makefile")
@@ -84,20 +88,13 @@ class Repository:
         path = self.root / name
         return path.read_text(encoding="utf-8") if path.exists() else ""
 
-    def _ignored_folders(self):
-        return {
-            line.strip("/\n")
-            for line in self._text(".gitignore").splitlines()
-            if line.endswith("/")
-        }
-
     def _files(self, folder):
         for entry in sorted(folder.iterdir()):
             if entry.is_symlink() or entry.name == ".git" or entry.name in self.ignored:
                 continue
             if entry.is_dir():
                 yield from self._files(entry)
-            else:
+            elif not any(fnmatch.fnmatch(entry.name, name) for name in self.ignored_files):
                 yield entry
 
 

@@ -32,7 +32,7 @@ esac
 def tree(tmp_path):
     """A small repository with one document to fill in."""
     files = {
-        ".gitignore": "/build/\n",
+        ".gitignore": "/build/\n# Written first.\n.*.tmp\n",
         "Makefile": "demo: build\n\techo\nbuild:\n\techo\n",
         "CMakePresets.json": '{"configurePresets": [{"name": "core"}]}',
         "heed/core/attention.h": "",
@@ -105,6 +105,13 @@ def test_reports_file_and_line(tree):
 def test_reports_a_path_of_one_machine_in_any_file(tree):
     (tree / "heed/core/attention.h").write_text("ok\n// " + "/wo" + "rk/main/x\n")
     assert messages(tree, "") == ["heed/core/attention.h:2: absolute path of one machine"]
+
+
+def test_temporaries_are_not_read(tree):
+    # Drawn at the same time, a picture's temporary is listed and gone before it can be read.
+    (tree / "docs/.picture.svg.x7Qz.tmp").write_text("/wo" + "rk/main/x\n")
+    assert messages(tree, "") == []
+    assert not any(path.suffix == ".tmp" for path in check_docs.Repository(tree).files)
 
 
 def test_this_repository_has_no_problem():
