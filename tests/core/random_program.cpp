@@ -15,10 +15,12 @@ struct Integer {
   int64_t low, high;
 };
 // A float, about how large it gets, and how fast it moves with dot and with tables of floats:
-// rounding, of values and of gradients, grows with both.
+// rounding, of values and of gradients, grows with both. What was rounded may tie in one precision
+// alone, so kinks do not meet it.
 struct Number {
   Expression value;
   double size, slope;
+  bool rounded = false;
 };
 
 class Grammar {
@@ -50,10 +52,10 @@ class Grammar {
   Number moderate(const Number& x, double most) {
     if (x.size <= most && x.slope <= most) return x;
     Number y = x;
-    if (y.size > 4 && below(2) == 0) y = {4 * program::tanh(y.value / 4), 4, y.slope};
+    if (y.size > 4 && below(2) == 0) y = {4 * program::tanh(y.value / 4), 4, y.slope, true};
     double factor = 1;
     while (std::max(y.size, y.slope) * factor > most) factor /= 2;
-    return {y.value * factor, y.size * factor, y.slope * factor};
+    return {y.value * factor, y.size * factor, y.slope * factor, y.rounded};
   }
 
   // ---- Integers.
@@ -194,17 +196,18 @@ class Grammar {
     if (below(2) == 0) return smooth(x);
     const Number y = moderate(number(below(depth)), 8);
     const double size = std::max(x.size, y.size), slope = std::max(x.slope, y.slope);
-    switch (below(kinks_ ? 7 : 5)) {
+    const bool rounded = x.rounded || y.rounded;
+    switch (below(kinks_ && !rounded ? 7 : 5)) {
       case 0:
-        return {x.value + y.value, x.size + y.size, x.slope + y.slope};
+        return {x.value + y.value, x.size + y.size, x.slope + y.slope, rounded};
       case 1:
-        return {x.value - y.value, x.size + y.size, x.slope + y.slope};
+        return {x.value - y.value, x.size + y.size, x.slope + y.slope, rounded};
       case 2:
-        return {x.value * y.value, x.size * y.size, x.slope * y.size + x.size * y.slope};
+        return {x.value * y.value, x.size * y.size, x.slope * y.size + x.size * y.slope, rounded};
       case 3:
-        return {x.value / (1 + y.value * y.value), x.size, x.slope + x.size * y.slope};
+        return {x.value / (1 + y.value * y.value), x.size, x.slope + x.size * y.slope, true};
       case 4:
-        return {program::where(mask(0), x.value, y.value), size, slope};
+        return {program::where(mask(0), x.value, y.value), size, slope, rounded};
       case 5:
         return {program::min(x.value, y.value), size, slope};
       default:
@@ -214,24 +217,24 @@ class Grammar {
 
   Number smooth(const Number& x) {
     const Expression square = x.value * x.value;
-    switch (below(kinks_ ? 9 : 8)) {
+    switch (below(kinks_ && !x.rounded ? 9 : 8)) {
       case 0:
-        return {-x.value, x.size, x.slope};
+        return {-x.value, x.size, x.slope, x.rounded};
       case 1:
-        return {program::tanh(x.value), 1, x.slope};
+        return {program::tanh(x.value), 1, x.slope, true};
       case 2:
-        return {program::sigmoid(x.value), 1, x.slope};
+        return {program::sigmoid(x.value), 1, x.slope, true};
       case 3:
-        return {program::exp(program::tanh(x.value)), 3, 3 * x.slope};
+        return {program::exp(program::tanh(x.value)), 3, 3 * x.slope, true};
       case 4:
-        return {program::log(1 + square), 2 * std::log(1 + x.size), x.slope};
+        return {program::log(1 + square), 2 * std::log(1 + x.size), x.slope, true};
       case 5:
-        return {program::sqrt(0.5 + square), 1 + x.size, x.slope};
+        return {program::sqrt(0.5 + square), 1 + x.size, x.slope, true};
       case 6:
         return {program::pow(0.25 + square, 0.75), std::pow(1 + x.size, 1.5),
-                1.5 * std::sqrt(1 + x.size) * x.slope};
+                1.5 * std::sqrt(1 + x.size) * x.slope, true};
       case 7:
-        return {program::pow(x.value, 2), x.size * x.size, 2 * x.size * x.slope};
+        return {program::pow(x.value, 2), x.size * x.size, 2 * x.size * x.slope, x.rounded};
       default:
         return {program::abs(x.value), x.size, x.slope};
     }
