@@ -4,6 +4,7 @@
 #include <gtest/gtest.h>
 
 #include <algorithm>
+#include <cctype>
 #include <cmath>
 #include <cstdlib>
 #include <functional>
@@ -82,10 +83,19 @@ std::string program_of(const Case& c) {
   return problem.has_program() ? problem.score_program().program->str() + "\n" : "";
 }
 
-// Whether scores may be rounded, so that a tie in one precision is none in another.
+// Whether scores may be rounded, so that a tie in one precision is none in another: by functions,
+// or by constants that were folded from them and have more than 20 binary places.
 bool is_rounded(const std::string& program) {
   for (const char* inexact : {"exp(", "log(", "pow(", "sigmoid(", "sqrt(", "tanh(", " / "}) {
     if (program.find(inexact) != std::string::npos) return true;
+  }
+  for (std::size_t i = 0; i < program.size(); ++i) {
+    if (std::isdigit(program[i]) == 0) continue;
+    const char* begin = program.c_str() + i;
+    char* end = nullptr;
+    const double scaled = std::ldexp(std::strtod(begin, &end), 20);
+    if (scaled != std::floor(scaled)) return true;
+    i += end - begin;
   }
   return false;
 }
