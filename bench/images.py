@@ -7,7 +7,6 @@ gradients. The values are compared first.
 """
 
 import argparse
-import ctypes
 import subprocess
 import sys
 from collections.abc import Callable
@@ -96,12 +95,7 @@ def verify(name: str, side: int) -> None:
 def peak(name: str, side: int, which: str) -> int:
     """Bytes that a call takes beyond what was there and what it returns, in this process."""
     gradients(name, 4)[which]()  # loads code
-    call = gradients(name, side)[which]
-    ctypes.CDLL(None).malloc_trim(0)
-    Path("/proc/self/clear_refs").write_text("5")
-    before = memory._status_bytes("VmRSS")
-    results = call()
-    return memory._status_bytes("VmHWM") - before - sum(result.nbytes for result in results)
+    return memory.beyond_results(gradients(name, side)[which])
 
 
 def row(name: str, side: int, budget: float) -> str:

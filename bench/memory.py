@@ -8,6 +8,7 @@ import ctypes
 import json
 import subprocess
 import sys
+from collections.abc import Callable, Sequence
 from contextlib import suppress
 from dataclasses import asdict, replace
 from pathlib import Path
@@ -35,14 +36,17 @@ def beyond_inputs_and_outputs(case: Case) -> int:
 
 
 def growth(case: Case) -> int:
-    """Peak of this process during one call, less what it held before and what it returned."""
     contestants.make(replace(case, T=min(case.T, 256), S=min(case.S, 256))).heed()  # loads code
-    problem = contestants.make(case)
-    ctypes.CDLL(None).malloc_trim(0)  # what the small call freed would hide as much
+    return beyond_results(contestants.make(case).heed)
+
+
+def beyond_results(call: Callable[[], Sequence[torch.Tensor]]) -> int:
+    """Bytes: this process's peak in the call, less what it held before and what was returned."""
+    ctypes.CDLL(None).malloc_trim(0)  # what was freed would hide as much
     with suppress(OSError):  # without the permission an earlier peak may count: never too little
         Path("/proc/self/clear_refs").write_text("5")
     before = _status_bytes("VmRSS")
-    results = problem.heed()
+    results = call()
     return _status_bytes("VmHWM") - before - sum(result.nbytes for result in results)
 
 

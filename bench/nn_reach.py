@@ -1,24 +1,26 @@
+#!/usr/bin/env python3
 """What mechanisms of reach, linear time, heads and positions cost, beside their formulas in torch.
 
-    python bench/nn_reach.py [--length 2048]
-
-One thread, forward and backward, B1 H4 D64, float32: the least processor time of five runs, and
-by how much the peak of the resident memory grew, each in a process of its own. A table in Markdown.
+Prints a row of Markdown for each and length: a forward and backward in float32 on one thread, in
+process time, best of samples taken in turns; then the memory that it takes beyond inputs and
+gradients. The gradients are compared first.
 """
 
 import argparse
 import functools
-import multiprocessing
-import resource
-import time
+import subprocess
+import sys
 from collections.abc import Callable
 from typing import Any
 
+import measure
+import memory
 import positions
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+import heed
 from heed.nn.adaptive_span_attention import AdaptiveSpanAttention
 from heed.nn.attention_pooling import AttentionPooling
 from heed.nn.block_attention import BlockAttention
@@ -26,6 +28,7 @@ from heed.nn.coverage_attention import CoverageAttention
 from heed.nn.document_attention import DocumentAttention
 from heed.nn.dynamic_sparse_attention import DynamicSparseAttention
 from heed.nn.hierarchical_attention import HierarchicalAttention
+from heed.nn.learned_positions import LearnedPositions
 from heed.nn.linear_attention import LinearAttention
 from heed.nn.local_attention import LocalAttention
 from heed.nn.local_predictive_attention import LocalPredictiveAttention
@@ -34,6 +37,7 @@ from heed.nn.multi_head_attention import MultiHeadAttention
 from heed.nn.random_feature_attention import RandomFeatureAttention
 from heed.nn.sentinel_attention import SentinelAttention
 from heed.nn.set_attention import InducedSetAttentionBlock, SetAttentionBlock
+from heed.nn.sinusoidal_positions import SinusoidalPositions
 from heed.nn.top_k_attention import TopKAttention
 
 H, D = 4, 64
@@ -130,8 +134,8 @@ def dynamic_sparse(T: int) -> tuple[nn.Module, Callable, Callable]:
     module = DynamicSparseAttention(D, heads=H, buckets=16, rounds=2)
 
     def plain(x: Tensor) -> Tensor:
-        of = module.buckets_of(split(x))
-        return masked(x, (of.unsqueeze(-1) == of.unsqueeze(-2)).any(1))
+        of_q, of_k = module.buckets_of(split(x)), module.buckets_of(split(x))
+        return masked(x, (of_q.unsqueeze(-1) == of_k.unsqueeze(-2)).any(1))
 
     return module, lambda x: module(x, x, x), plain
 
@@ -152,8 +156,8 @@ def linear(T: int) -> tuple[nn.Module, Callable, Callable]:
     module = LinearAttention(heads=H, causal=True)
 
     def plain(x: Tensor) -> Tensor:
-        phi = F.elu(split(x)) + 1
-        raw = (phi @ phi.mT).tril()
+        of_q, of_k = F.elu(split(x)) + 1, F.elu(split(x)) + 1
+        raw = (of_q @ of_k.mT).tril()
         return join(raw / raw.sum(-1, keepdim=True) @ split(x))
 
     return module, lambda x: module(x, x, x), plain
@@ -162,11 +166,14 @@ def linear(T: int) -> tuple[nn.Module, Callable, Callable]:
 def random_features(T: int) -> tuple[nn.Module, Callable, Callable]:
     module = RandomFeatureAttention(D, 128, heads=H)
 
-    def plain(x: Tensor) -> Tensor:
+    def features(x: Tensor) -> Tensor:
         y = split(x) / D**0.25
-        phi = torch.exp(y @ module.projection.T - y.square().sum(-1, keepdim=True) / 2)
-        mixed = phi @ (phi.mT @ split(x))
-        return join(mixed / (phi @ phi.sum(-2).unsqueeze(-1)))
+        return torch.exp(y @ module.projection.T - y.square().sum(-1, keepdim=True) / 2)
+
+    def plain(x: Tensor) -> Tensor:
+        of_q, of_k = features(x), features(x)
+        mixed = of_q @ (of_k.mT @ split(x))
+        return join(mixed / (of_q @ of_k.sum(-2).unsqueeze(-1)))
 
     return module, lambda x: module(x, x, x), plain
 
@@ -227,7 +234,7 @@ def hierarchical(T: int) -> tuple[nn.Module, Callable, Callable]:
 
 def set_formula(block: Any, x: Tensor, y: Tensor) -> Tensor:
     query = block.query_projection(x)
-    score = split(query) @ split(block.key_projection(y)).mT / D**0.5
+    score = split(query) @ split(block.key_projection(y)).mT / E**0.5
     mixed = join(score.softmax(-1) @ split(block.value_projection(y)))
     attended = block.attention_norm(query + mixed)
     return block.output_norm(attended + torch.relu(block.feed_forward(attended)))
@@ -250,6 +257,46 @@ def induced_set_block(T: int) -> tuple[nn.Module, Callable, Callable]:
 def multi_head(T: int) -> tuple[nn.Module, Callable, Callable]:
     module = MultiHeadAttention(E, H)
     return module, module, lambda x: by_heads(module, x, lambda q, k, v: softmax_of(q @ k.mT) @ v)
+
+
+def cache(T: int) -> tuple[nn.Module, Callable, Callable]:
+    """T tokens, one after the other, without gradients."""
+    module = MultiHeadAttention(E, H)
+    cache = module.make_cache(1, T)
+
+    def ours(x: Tensor) -> Tensor:
+        cache.reset()
+        with torch.no_grad():
+            return torch.cat(
+                [module(token, causal="bottom_right", cache=cache) for token in x.split(1, 1)], 1
+            )
+
+    def plain(x: Tensor) -> Tensor:
+        held = [x.new_empty(1, H, 0, D)] * 2  # keys and values
+
+        def step(q: Tensor, k: Tensor, v: Tensor) -> Tensor:
+            held[:] = [torch.cat(both, 2) for both in zip(held, (k, v), strict=True)]
+            return softmax_of(q @ held[0].mT) @ held[1]
+
+        with torch.no_grad():
+            return torch.cat([by_heads(module, token, step) for token in x.split(1, 1)], 1)
+
+    return module, ours, plain
+
+
+def sinusoidal(T: int) -> tuple[nn.Module, Callable, Callable]:
+    module = SinusoidalPositions(E)
+
+    def plain(x: Tensor) -> Tensor:
+        angles = torch.arange(T).double().unsqueeze(-1) / 10000 ** (torch.arange(0, E, 2) / E)
+        return x + torch.stack((angles.sin(), angles.cos()), -1).flatten(-2).float()
+
+    return module, module, plain
+
+
+def learned(T: int) -> tuple[nn.Module, Callable, Callable]:
+    module = LearnedPositions(T, E)
+    return module, module, lambda x: x + module.weight[:T]
 
 
 def softmax_of(products: Tensor) -> Tensor:
@@ -290,57 +337,84 @@ CASES = {
         set_block,
         induced_set_block,
         multi_head,
+        cache,
+        sinusoidal,
+        learned,
     )
 } | {name: functools.partial(with_positions, name) for name in positions.CASES}
 
 
-def measure(case: Callable, T: int, which: int, results: Any) -> None:
-    """Puts (seconds, MiB) into results, of the module where `which` is 0, else of the formula."""
-    torch.set_num_threads(1)
+def gradients(name: str, T: int) -> dict[str, Callable[[], tuple[Tensor, ...]]]:
+    """A forward and backward of the formula's and of the module's."""
     torch.manual_seed(0)
-    module, *functions = case(T)
+    module, ours, formula = CASES[name](T)
     x = torch.randn(1, T, E, requires_grad=True)
-    few = [functions[n](x).detach() for n in (0, 1)] if T <= 256 else []  # also the peak, later
-    if few:
-        torch.testing.assert_close(*few, rtol=1e-3, atol=1e-4)
     leaves = [x, *module.parameters()]
-    before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-    times = []
-    for _ in range(5):
-        start = time.process_time()
-        torch.autograd.grad(functions[which](x).square().sum(), leaves, allow_unused=True)
-        times.append(time.process_time() - start)
-    grown = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before
-    results.put((min(times), grown / 1024))
+    d_out = torch.randn_like(formula(x))
+
+    def both(forward: Callable[[Tensor], Tensor]) -> Callable[[], tuple[Tensor, ...]]:
+        def run() -> tuple[Tensor, ...]:
+            out = forward(x)
+            if not out.requires_grad:
+                return (out,)
+            return torch.autograd.grad(out, leaves, d_out, materialize_grads=True)
+
+        return run
+
+    return {"formula": both(formula), "module": both(ours)}
 
 
-def in_a_process(function: Callable, *arguments: Any) -> Any:
-    context = multiprocessing.get_context("spawn")
-    results = context.SimpleQueue()
-    process = context.Process(target=function, args=(*arguments, results))
-    process.start()
-    found = results.get()
-    process.join()
-    return found
+def verify(name: str) -> None:
+    found = gradients(name, 128)
+    right = found["formula"]()
+    largest = max(expected.abs().max().item() for expected in right)
+    for actual, expected in zip(found["module"](), right, strict=True):
+        # A bias of keys changes no softmax, and a softmax of large products is nearly one-hot:
+        # such gradients are 0, but for rounding.
+        close = 1e-3 * expected.abs().max().item() + 1e-4 * largest
+        torch.testing.assert_close(actual, expected, rtol=0, atol=close)
+
+
+def peak(name: str, T: int, which: str) -> int:
+    """Bytes that a call takes beyond what was there and what it returns, in this process."""
+    gradients(name, 32)[which]()  # loads code
+    return memory.beyond_results(gradients(name, T)[which])
+
+
+def row(name: str, T: int, arguments: argparse.Namespace) -> str:
+    verify(name)
+    samples = measure.interleaved(gradients(name, T), arguments.budget, clock="cpu")
+    best = {which: 1e3 * min(seconds) for which, seconds in samples.items()}
+    cells = [name, str(T), f"{best['formula']:.2f}", f"{best['module']:.2f}"]
+    cells.append(f"{best['formula'] / best['module']:.2f}")
+    if not arguments.times:
+        command = [sys.executable, __file__, "--peak", name, str(T)]
+        cells += [
+            f"{int(subprocess.check_output([*command, which])) / 2**20:.1f}" for which in best
+        ]
+    return f"| {' | '.join(cells)} |"
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--length", type=int, default=2048)
-    parser.add_argument("only", nargs="*", help="names of mechanisms; none: all")
+    parser.add_argument("names", nargs="*", help="of mechanisms; all without any")
+    parser.add_argument("--lengths", type=int, nargs="+", default=[2048])
+    parser.add_argument("--budget", type=float, default=2.0, help="seconds for each row")
+    parser.add_argument("--times", action="store_true", help="leave memory out")
+    parser.add_argument("--peak", nargs=3, metavar=("NAME", "T", "WHICH"), help=argparse.SUPPRESS)
     arguments = parser.parse_args()
-    print("| | heed, ms | torch, ms | times as fast | heed, MiB | torch, MiB |")
-    print("|---|---|---|---|---|---|")
-    for name in arguments.only or CASES:
-        case = CASES[name]
-        (ours, our_memory), (theirs, their_memory) = (
-            in_a_process(measure, case, arguments.length, which) for which in (0, 1)
-        )
-        print(
-            f"| {name} | {1e3 * ours:.1f} | {1e3 * theirs:.1f} | {theirs / ours:.1f} | "
-            f"{our_memory:.0f} | {their_memory:.0f} |",
-            flush=True,
-        )
+    torch.set_num_threads(1)
+    if arguments.peak:
+        name, length, which = arguments.peak
+        print(peak(name, int(length), which))
+        return
+    print(f"B = 1, H = {H}, D = {D}, float32, one thread, kernel set {heed.isa()}\n")
+    head = ["mechanism", "T = S", "formula, ms", "module, ms", "ratio"]
+    head += [] if arguments.times else ["formula, MiB", "module, MiB"]
+    print(f"| {' | '.join(head)} |\n|{'---|' * len(head)}")
+    for name in arguments.names or CASES:
+        for length in arguments.lengths:
+            print(row(name, length, arguments), flush=True)
 
 
 if __name__ == "__main__":

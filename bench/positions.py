@@ -44,7 +44,7 @@ def module_of(
             return_lse=True,
         )
 
-    return positions.with_values(*attend(None, v), heads, attend)
+    return positions.mix(heads, v, attend)
 
 
 def formula_of(

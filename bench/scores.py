@@ -6,7 +6,6 @@ best of samples taken in turns; then the memory that it takes beyond inputs and 
 """
 
 import argparse
-import ctypes
 import subprocess
 import sys
 from collections.abc import Callable
@@ -25,7 +24,7 @@ from score_modules import CASES, sensitive_formula  # noqa: E402
 
 B, D = 4, 64
 STEP = "location-sensitive"  # one step of a decoder
-LENGTHS = {name: 512 for name in CASES} | {STEP: 2048}  # T and S
+LENGTHS = {name: 512 for name in CASES} | {STEP: 2048}  # T and S, unless others are asked for
 
 
 def gradients(name: str, length: int) -> dict[str, Callable[[], tuple[Tensor, ...]]]:
@@ -64,47 +63,46 @@ def verify(name: str) -> None:
         torch.testing.assert_close(actual, expected, rtol=0, atol=close)
 
 
-def peak(name: str, which: str) -> int:
+def peak(name: str, length: int, which: str) -> int:
     """Bytes that a call takes beyond what was there and what it returns, in this process."""
     gradients(name, 16)[which]()  # loads code
-    call = gradients(name, LENGTHS[name])[which]
-    ctypes.CDLL(None).malloc_trim(0)
-    Path("/proc/self/clear_refs").write_text("5")
-    before = memory._status_bytes("VmRSS")
-    results = call()
-    return memory._status_bytes("VmHWM") - before - sum(result.nbytes for result in results)
+    return memory.beyond_results(gradients(name, length)[which])
 
 
-def row(name: str, budget: float) -> str:
+def row(name: str, length: int, arguments: argparse.Namespace) -> str:
     verify(name)
-    samples = measure.interleaved(gradients(name, LENGTHS[name]), budget, clock="cpu")
+    samples = measure.interleaved(gradients(name, length), arguments.budget, clock="cpu")
     best = {which: 1e3 * min(seconds) for which, seconds in samples.items()}
-    bytes_of = {
-        which: int(subprocess.check_output([sys.executable, __file__, "--peak", name, which]))
-        for which in best
-    }
-    ratio = best["formula"] / best["module"]
-    return (
-        f"| {name} | {LENGTHS[name]} | {best['formula']:.1f} | {best['module']:.1f} | {ratio:.1f} "
-        f"| {bytes_of['formula'] / 2**20:.1f} | {bytes_of['module'] / 2**20:.1f} |"
-    )
+    cells = [name, str(length), f"{best['formula']:.2f}", f"{best['module']:.2f}"]
+    cells.append(f"{best['formula'] / best['module']:.2f}")
+    if not arguments.times:
+        command = [sys.executable, __file__, "--peak", name, str(length)]
+        cells += [
+            f"{int(subprocess.check_output([*command, which])) / 2**20:.1f}" for which in best
+        ]
+    return f"| {' | '.join(cells)} |"
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("names", nargs="*", help="of modules; all without any")
-    parser.add_argument("--budget", type=float, default=5.0, help="seconds for each")
-    parser.add_argument("--peak", nargs=2, metavar=("NAME", "WHICH"), help=argparse.SUPPRESS)
+    parser.add_argument("--lengths", type=int, nargs="+", help="T and S; without, the module's own")
+    parser.add_argument("--budget", type=float, default=5.0, help="seconds for each row")
+    parser.add_argument("--times", action="store_true", help="leave memory out")
+    parser.add_argument("--peak", nargs=3, metavar=("NAME", "T", "WHICH"), help=argparse.SUPPRESS)
     arguments = parser.parse_args()
     torch.set_num_threads(1)
     if arguments.peak:
-        print(peak(*arguments.peak))
+        name, length, which = arguments.peak
+        print(peak(name, int(length), which))
         return
     print(f"B = {B}, D = Dv = {D}, float32, one thread, kernel set {heed.isa()}\n")
-    print("| module | T = S | formula, ms | module, ms | ratio | formula, MiB | module, MiB |")
-    print("|---|---|---|---|---|---|---|")
+    head = ["module", "T = S", "formula, ms", "module, ms", "ratio"]
+    head += [] if arguments.times else ["formula, MiB", "module, MiB"]
+    print(f"| {' | '.join(head)} |\n|{'---|' * len(head)}")
     for name in arguments.names or LENGTHS:
-        print(row(name, arguments.budget), flush=True)
+        for length in arguments.lengths or [LENGTHS[name]]:
+            print(row(name, length, arguments), flush=True)
 
 
 if __name__ == "__main__":

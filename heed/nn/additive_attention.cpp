@@ -1,11 +1,11 @@
 #include "heed/nn/additive_attention.h"
 
 #include <ATen/ops/empty.h>
+#include <ATen/ops/matmul.h>
 #include <ATen/ops/softmax.h>
 #include <torch/nn/init.h>
 
 #include <limits>
-#include <tuple>
 
 #include "heed/nn/heads.h"
 
@@ -47,20 +47,19 @@ void AdditiveAttentionImpl::pretty_print(std::ostream& stream) const {
          << ", key_size=" << options_.key_size << ", size=" << options_.size << ")";
 }
 
-// The hidden layer [B,S,D] is not stored. The sum in tanh is symmetric, so the keys stand as
-// queries over a single key: a row that sees one key has that key's score as its log-sum-exp.
+// The hidden layer of one query is as large as its keys, which the engine would keep for the
+// backward pass: kept itself, no tanh is computed again.
 at::Tensor additive_scores(const at::Tensor& query, const at::Tensor& keys,
                            const at::Tensor& score_weight, const at::Tensor& lengths) {
-  AttentionOptions options{.score = Score::kAdditive, .weight = score_weight};
-  if (lengths.defined()) {
-    options.program = program::ScoreProgram::masked(program::t() < table(lengths)[program::b()]);
-  }
-  const at::Tensor q = keys.unsqueeze(1), k = query.unsqueeze(1);  // [B,1,S,D], [B,1,1,D]
-  const at::Tensor no_values = k.narrow(-1, 0, 0);                 // [B,1,1,0]
-  return std::get<1>(attention_with_lse(q, k, no_values, options)).squeeze(1);
+  const at::Tensor hidden = (within(keys, lengths) + query).tanh_();      // [B,S,D]
+  const at::Tensor scores = at::matmul(hidden, score_weight.squeeze(0));  // [B,S]
+  if (!lengths.defined()) return scores;
+  return scores.masked_fill(keys_beyond(lengths, keys.size(1)),
+                            -std::numeric_limits<double>::infinity());
 }
 
-at::Tensor softmax_of_scores(const at::Tensor& scores) {
+at::Tensor softmax_of_scores(const at::Tensor& scores, const at::Tensor& lengths) {
+  if (!lengths.defined()) return at::softmax(scores, -1);
   const at::Tensor hidden = scores.isneginf();
   const at::Tensor finite = scores.masked_fill(hidden, std::numeric_limits<float>::lowest());
   return at::softmax(finite, -1).masked_fill(hidden, 0);

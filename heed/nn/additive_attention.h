@@ -46,7 +46,7 @@ TORCH_MODULE(AdditiveAttention);
 at::Tensor additive_scores(const at::Tensor& query, const at::Tensor& keys,
                            const at::Tensor& score_weight, const at::Tensor& lengths);
 
-// [B,S] -> [B,S]; a score of -inf gives 0, also where an element has no others.
-at::Tensor softmax_of_scores(const at::Tensor& scores);
+// [B,S] -> [B,S]; keys from lengths on, whose score is -inf, get 0 where there are no others.
+at::Tensor softmax_of_scores(const at::Tensor& scores, const at::Tensor& lengths);
 
 }  // namespace heed::nn

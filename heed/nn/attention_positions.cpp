@@ -13,9 +13,9 @@ program::Expression AttentionPositionsImpl::score_mod(const program::Expression&
   return score;
 }
 
-at::Tensor AttentionPositionsImpl::with_values(const at::Tensor& out, const at::Tensor&,
-                                               const AttentionHeads&, const AttendPart&) {
-  return out;
+at::Tensor AttentionPositionsImpl::mix(const AttentionHeads&, const at::Tensor& values,
+                                       const AttendPart& attend) {
+  return std::get<0>(attend(std::nullopt, values));
 }
 
 at::Tensor places_of(const at::Tensor& offset, int64_t length) {

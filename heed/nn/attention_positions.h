@@ -13,16 +13,17 @@ namespace heed::nn {
 
 // The operands of one call; query t stands at the place offset[b] + t, key s at s.
 struct AttentionHeads {
-  at::Tensor q;       // [B,H,T,D]
-  at::Tensor k;       // [B,Hkv,S,D]
-  at::Tensor offset;  // [B] int64; undefined: 0
-  double scale;       // of the product of q and k
+  at::Tensor q;        // [B,H,T,D]
+  at::Tensor k;        // [B,Hkv,S,D]
+  at::Tensor offset;   // [B] int64; undefined: 0
+  double scale;        // of the product of q and k
+  bool drops = false;  // whether weights are dropped, so that a row's may not sum to 1
 };
 
 // (part, values) -> (out, lse) of the same attention over those of its keys that the rule `part`
-// names, with values [B,Hkv,S,*] of any width.
-using AttendPart = std::function<std::tuple<at::Tensor, at::Tensor>(const program::Expression&,
-                                                                    const at::Tensor&)>;
+// names, none all, with values [B,Hkv,S,*] of any width.
+using AttendPart = std::function<std::tuple<at::Tensor, at::Tensor>(
+    const std::optional<program::Expression>&, const at::Tensor&)>;
 
 // Each step does nothing unless overridden. A module may be shared by many layers.
 class AttentionPositionsImpl : public torch::nn::Module {
@@ -34,9 +35,9 @@ class AttentionPositionsImpl : public torch::nn::Module {
   // What becomes of a score; may widen heads.q and heads.k.
   virtual program::Expression score_mod(const program::Expression& score, AttentionHeads& heads);
 
-  // out [B,H,T,Dv], lse [B,H,T] of the attention over all keys -> the output.
-  virtual at::Tensor with_values(const at::Tensor& out, const at::Tensor& lse,
-                                 const AttentionHeads& heads, const AttendPart& attend);
+  // values [B,Hkv,S,Dv] -> the output [B,H,T,Dv].
+  virtual at::Tensor mix(const AttentionHeads& heads, const at::Tensor& values,
+                         const AttendPart& attend);
 };
 
 // Places of rows 0 .. length - 1: int64 [T], or [B,T] where each element has its offset.

@@ -1,5 +1,6 @@
 #include "heed/nn/coverage_attention.h"
 
+#include <ATen/ops/addcmul.h>
 #include <ATen/ops/bmm.h>
 #include <ATen/ops/empty.h>
 #include <ATen/ops/minimum.h>
@@ -46,18 +47,17 @@ CoverageOutput CoverageAttentionImpl::forward(const at::Tensor& query, const at:
   result.coverage = coverage.defined() ? coverage : at::zeros({B, S}, keys.options());
   std::vector<at::Tensor> weights, losses;
   for (int64_t t = 0; t < T; ++t) {
-    const at::Tensor covered = keys + result.coverage.unsqueeze(-1) * coverage_weight_;  // [B,S,D]
+    const at::Tensor covered =
+        at::addcmul(keys, result.coverage.unsqueeze(-1), coverage_weight_);  // [B,S,D]
     const at::Tensor scores =
         additive_scores(queries.narrow(1, t, 1), covered, score_weight_, lengths);
-    weights.push_back(softmax_of_scores(scores).to(keys.scalar_type()));  // [B,S]
+    weights.push_back(softmax_of_scores(scores, lengths).to(keys.scalar_type()));  // [B,S]
     losses.push_back(at::minimum(weights.back(), result.coverage).sum(-1));
     result.coverage = result.coverage + weights.back();
   }
   result.weights = T > 0 ? at::stack(weights, 1) : at::zeros({B, 0, S}, keys.options());
   result.loss = T > 0 ? at::stack(losses, 1) : at::zeros({B, 0}, keys.options());
-  const at::Tensor counted =
-      lengths.defined() ? values.masked_fill(keys_beyond(lengths, S).unsqueeze(-1), 0) : values;
-  result.output = at::bmm(result.weights, counted);
+  result.output = at::bmm(result.weights, within(values, lengths));
   return result;
 }
 

@@ -14,7 +14,7 @@ namespace heed::nn {
 inline at::Tensor heads_of(const at::Tensor& x, int64_t heads) {
   TORCH_CHECK(x.dim() == 3 && x.size(2) % heads == 0, "[heads] expected [B,T,", heads,
               " * D], got ", x.sizes());
-  return x.unflatten(-1, {heads, x.size(2) / heads}).transpose(1, 2);
+  return x.view({x.size(0), x.size(1), heads, x.size(2) / heads}).transpose(1, 2);
 }
 
 // [B,H,T,D] -> [B,T,H*D].
@@ -35,8 +35,10 @@ inline AttentionOutput attend_heads(const at::Tensor& query, const at::Tensor& k
 inline AttentionOutput attend_single_head(const at::Tensor& query, const at::Tensor& keys,
                                           const at::Tensor& values, const AttentionOptions& options,
                                           Weights weights) {
-  AttentionOutput result = attend_heads(query, keys, values, /*heads=*/1, options, weights);
-  if (weights == Weights::kReturn) result.weights = result.weights.squeeze(1);
+  const at::Tensor q = query.unsqueeze(1), k = keys.unsqueeze(1);
+  AttentionOutput result;
+  result.output = attention(q, k, values.unsqueeze(1), options).squeeze(1);
+  if (weights == Weights::kReturn) result.weights = attention_weights(q, k, options).squeeze(1);
   return result;
 }
 
@@ -47,6 +49,13 @@ inline torch::nn::Linear linear_without_bias(int64_t in, int64_t out) {
 // lengths [B] int64 -> [B,S] bool, true where a key is padding.
 inline at::Tensor keys_beyond(const at::Tensor& lengths, int64_t S) {
   return at::arange(S).ge(lengths.unsqueeze(1));
+}
+
+// values [B,S,Dv] with 0 where they are padding, which may hold anything: even that times a weight
+// of 0 is not always 0. lengths may be undefined.
+inline at::Tensor within(const at::Tensor& values, const at::Tensor& lengths) {
+  if (!lengths.defined()) return values;
+  return values.masked_fill(keys_beyond(lengths, values.size(1)).unsqueeze(-1), 0);
 }
 
 inline void check_heads(const char* module, int64_t heads) {

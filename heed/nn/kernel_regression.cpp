@@ -29,15 +29,14 @@ AttentionOutput KernelRegressionImpl::forward(const at::Tensor& query, const at:
   // Distances stay when all points move. Around the queries' mean the terms are no larger than
   // they must be, and their difference keeps its digits.
   const at::Tensor origin = query.detach().mean(1, /*keepdim=*/true);  // [B,1,D]
-  const at::Tensor q = query - origin, k = keys - origin;
+  const at::Tensor precision = (-2 * log_bandwidth_).exp();            // []
+  const at::Tensor q = (query - origin) * precision, k = within(keys, lengths) - origin;
   const auto real = c10::promoteTypes(k.scalar_type(), at::kFloat);  // 8 bits are too few for sums
-  const auto half_square = table(k.to(real).square().sum(-1) / 2);   // [B,S]
-  const auto precision = table((-2 * log_bandwidth_).exp());         // []
+  const auto penalty = table(k.to(real).square().sum(-1) * (precision / 2));  // [B,S]
   using namespace program;
-  const AttentionOptions options{
-      .program = ScoreProgram((score() - half_square.at({b(), s()})) * precision.value()),
-      .scale = 1.0,
-      .kv_lengths = lengths};
+  const AttentionOptions options{.program = ScoreProgram(score() - penalty.at({b(), s()})),
+                                 .scale = 1.0,
+                                 .kv_lengths = lengths};
   return attend_single_head(q, k, values, options, weights);
 }
 

@@ -19,14 +19,14 @@ LearnedPositionsImpl::LearnedPositionsImpl(const LearnedPositionsOptions& option
 void LearnedPositionsImpl::reset_parameters() { torch::nn::init::normal_(weight_, 0, 0.02); }
 
 at::Tensor LearnedPositionsImpl::forward(const at::Tensor& x, const at::Tensor& offset) {
-  const at::Tensor places = places_of(offset, x.size(1));
-  if (places.numel() > 0) {
-    const int64_t last = places.max().item<int64_t>();
-    TORCH_CHECK(last < weight_.size(0),
-                "[LearnedPositions] x: expected places below length = ", weight_.size(0), ", got ",
-                last);
-  }
-  return x + at::embedding(weight_, places);
+  const int64_t T = x.size(1);
+  const bool moved = offset.defined() && offset.numel() > 0;
+  const int64_t last = T - 1 + (moved ? offset.max().item<int64_t>() : 0);
+  TORCH_CHECK(T == 0 || last < weight_.size(0),
+              "[LearnedPositions] x: expected places below length = ", weight_.size(0), ", got ",
+              last);
+  if (!offset.defined()) return x + weight_.narrow(0, 0, T);
+  return x + at::embedding(weight_, places_of(offset, T));
 }
 
 void LearnedPositionsImpl::pretty_print(std::ostream& stream) const {

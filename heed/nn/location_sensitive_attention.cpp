@@ -1,26 +1,13 @@
 #include "heed/nn/location_sensitive_attention.h"
 
+#include <ATen/ops/bmm.h>
 #include <ATen/ops/empty.h>
-#include <ATen/ops/ones.h>
 #include <torch/nn/init.h>
 
 #include "heed/nn/additive_attention.h"
 #include "heed/nn/heads.h"
 
 namespace heed::nn {
-namespace {
-
-// softmax(scores) [B,S] times values [B,S,Dv] -> [B,1,Dv]. By the engine, which doesn't read values
-// beyond the length: scores are their products with 1.
-at::Tensor mix_by_scores(const at::Tensor& scores, const at::Tensor& values,
-                         const at::Tensor& lengths) {
-  const AttentionOptions options{.scale = 1.0, .kv_lengths = lengths};
-  const at::Tensor k = scores.to(values.scalar_type()).unsqueeze(1).unsqueeze(-1);  // [B,1,S,1]
-  const at::Tensor q = at::ones({scores.size(0), 1, 1, 1}, values.options());
-  return attention(q, k, values.unsqueeze(1), options).squeeze(1);
-}
-
-}  // namespace
 
 LocationSensitiveAttentionImpl::LocationSensitiveAttentionImpl(
     const LocationSensitiveAttentionOptions& options)
@@ -68,8 +55,9 @@ AttentionOutput LocationSensitiveAttentionImpl::forward(const at::Tensor& query,
   }
   const at::Tensor scores =
       additive_scores(query_projection_(query), located, score_weight_, lengths);  // [B,S]
-  const at::Tensor weights = softmax_of_scores(scores).to(values.scalar_type());
-  return {.output = mix_by_scores(scores, values, lengths), .weights = weights.unsqueeze(1)};
+  const at::Tensor weights =
+      softmax_of_scores(scores, lengths).to(values.scalar_type()).unsqueeze(1);  // [B,1,S]
+  return {.output = at::bmm(weights, within(values, lengths)), .weights = weights};
 }
 
 void LocationSensitiveAttentionImpl::pretty_print(std::ostream& stream) const {

@@ -124,7 +124,8 @@ AttentionOutput MultiHeadAttentionImpl::attend(const at::Tensor& query, const at
   AttentionHeads heads{.q = heads_of(query_projection_(rows), options_.heads),
                        .k = {},
                        .offset = offset_of(rows, key, call),
-                       .scale = *options_.scale};
+                       .scale = *options_.scale,
+                       .drops = is_training() && options_.dropout > 0};
   if (options_.positions) heads.q = options_.positions->rotate(heads.q, heads.offset);
   at::Tensor v, kv_lengths;
   read_keys(key, value, call, heads, v, kv_lengths);
@@ -133,7 +134,7 @@ AttentionOutput MultiHeadAttentionImpl::attend(const at::Tensor& query, const at
                            .window = call.window,
                            .scale = heads.scale,
                            .kv_lengths = kv_lengths,
-                           .dropout_p = is_training() ? options_.dropout : 0};
+                           .dropout_p = heads.drops ? options_.dropout : 0};
   std::optional<Expression> mask = call.mask;
   if (call.key_padding.defined()) require_keys(mask, call.key_padding, heads.k);
   if (call.cache != nullptr && call.append) {
@@ -217,15 +218,15 @@ at::Tensor MultiHeadAttentionImpl::mix(const AttentionHeads& heads, const at::Te
   if (options.dropout_p > 0) {  // the parts that positions ask for drop the same weights
     options.drawn_seed = at::randint(int64_t{1} << 62, {}, at::kLong);
   }
-  const auto [out, lse] = attention_with_lse(heads.q, heads.k, v, options);
-  const AttendPart attend_part = [&](const Expression& part, const at::Tensor& values) {
+  const AttendPart attend_part = [&](const std::optional<Expression>& part,
+                                     const at::Tensor& values) {
     std::optional<Expression> both = mask;
-    require(both, part);
+    if (part) require(both, *part);
     AttentionOptions of_part = options;
     of_part.program = program_of(score, both);
     return attention_with_lse(heads.q, heads.k, values, of_part);
   };
-  return options_.positions->with_values(out, lse, heads, attend_part);
+  return options_.positions->mix(heads, v, attend_part);
 }
 
 }  // namespace heed::nn

@@ -4,6 +4,8 @@
 
 #include <torch/nn/pimpl.h>
 
+#include <utility>
+
 #include "heed/nn/attention_positions.h"
 
 namespace heed::nn {
@@ -15,9 +17,10 @@ struct RelativePositionsOptions {
   int64_t value_size = 0;     // Dv; 0 means D
 };
 
-// The products q a are a table [B,H,T,2 k + 1]. For c the attention runs over its keys once more,
-// in the parts r = -k, -k < r < k and r = k, with values that tell distances apart: O(B H T (D +
-// k)) memory in all.
+// The products q a are a table [B,H,T,2 k + 1]. For c the weights of a row are summed by distance:
+// they are the output of rows of the identity as values where keys are few, else of attention once
+// more over the parts -k < r < k and r = k with values that tell distances apart. O(B H T (D + k))
+// memory in all.
 class RelativePositionsImpl : public AttentionPositionsImpl {
  public:
   explicit RelativePositionsImpl(const RelativePositionsOptions& options);
@@ -26,12 +29,20 @@ class RelativePositionsImpl : public AttentionPositionsImpl {
   void reset_parameters();
 
   program::Expression score_mod(const program::Expression& score, AttentionHeads& heads) override;
-  at::Tensor with_values(const at::Tensor& out, const at::Tensor& lse, const AttentionHeads& heads,
-                         const AttendPart& attend) override;
+  at::Tensor mix(const AttentionHeads& heads, const at::Tensor& values,
+                 const AttendPart& attend) override;
 
   void pretty_print(std::ostream& stream) const override;
 
  private:
+  // Each gives out [B,H,T,Dv] of the values alone, and the sums of each row's weights by distance
+  // [B,H,T,2 k + 1].
+  std::pair<at::Tensor, at::Tensor> by_weights(const AttentionHeads& heads,
+                                               const at::Tensor& values,
+                                               const AttendPart& attend) const;
+  std::pair<at::Tensor, at::Tensor> by_parts(const AttentionHeads& heads, const at::Tensor& values,
+                                             const AttendPart& attend) const;
+
   RelativePositionsOptions options_;
   at::Tensor key_table_;    // [2 k + 1,D], shared among heads
   at::Tensor value_table_;  // [2 k + 1,Dv], or undefined

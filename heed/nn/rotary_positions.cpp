@@ -1,5 +1,6 @@
 #include "heed/nn/rotary_positions.h"
 
+#include <ATen/ops/addcmul.h>
 #include <ATen/ops/arange.h>
 #include <ATen/ops/cat.h>
 #include <ATen/ops/pow.h>
@@ -28,26 +29,38 @@ RotaryPositionsImpl::RotaryPositionsImpl(const RotaryPositionsOptions& options)
   TORCH_CHECK(scaling.low_frequency < scaling.high_frequency,
               "[RotaryPositions] low_frequency: expected below high_frequency = ",
               scaling.high_frequency, ", got ", scaling.low_frequency);
+  if (scaling.kind != RotaryScaling::Kind::kDynamic) paired_ = paired(frequencies(0));
 }
 
 at::Tensor RotaryPositionsImpl::rotate(const at::Tensor& x, const at::Tensor& offset) {
   const at::Tensor places = places_of(offset, x.size(2));  // [T] or [B,T]
-  const int64_t length = places.numel() > 0 ? places.max().item<int64_t>() + 1 : 0;
   // In double: float32 has lost three digits of the angle at place 10^4.
-  at::Tensor angles = places.to(at::kDouble).unsqueeze(-1) * frequencies(length);
-  if (offset.defined()) angles = angles.unsqueeze(1);  // [B,1,T,R/2]
-  const double factor = attention_factor();
-  const at::Tensor cos = (angles.cos() * factor).to(x.scalar_type());
-  const at::Tensor sin = (angles.sin() * factor).to(x.scalar_type());
+  at::Tensor angles = places.to(at::kDouble).unsqueeze(-1) * paired_frequencies(places);
+  if (offset.defined()) angles = angles.unsqueeze(1);  // [B,1,T,R]
+  at::Tensor cos = angles.cos(), sin = angles.sin();
+  if (const double factor = attention_factor(); factor != 1) {
+    cos = cos * factor;
+    sin = sin * factor;
+  }
+  cos = cos.to(x.scalar_type());
+  sin = sin.to(x.scalar_type());
+  const int64_t R = options_.size, rest = x.size(-1) - R;
+  const at::Tensor turning = rest == 0 ? x : x.narrow(-1, 0, R);
+  const at::Tensor other = options_.pairing == RotaryPairing::kHalfSplit
+                               ? turning.roll(R / 2, -1)
+                               : turning.unflatten(-1, {R / 2, 2}).flip(-1).flatten(-2);
+  const at::Tensor turned = at::addcmul(turning * cos, other, sin);
+  return rest == 0 ? turned : at::cat({turned, x.narrow(-1, R, rest)}, -1);
+}
 
-  const bool halves = options_.pairing == RotaryPairing::kHalfSplit;
-  const int64_t R = options_.size;
-  const at::Tensor turning = x.narrow(-1, 0, R), rest = x.narrow(-1, R, x.size(-1) - R);
-  const at::Tensor first = halves ? turning.narrow(-1, 0, R / 2) : turning.slice(-1, 0, R, 2);
-  const at::Tensor second = halves ? turning.narrow(-1, R / 2, R / 2) : turning.slice(-1, 1, R, 2);
-  const at::Tensor one = first * cos - second * sin, two = second * cos + first * sin;
-  if (halves) return at::cat({one, two, rest}, -1);
-  return at::cat({at::stack({one, two}, -1).flatten(-2), rest}, -1);
+at::Tensor RotaryPositionsImpl::paired_frequencies(const at::Tensor& places) const {
+  if (paired_.defined()) return paired_;
+  return paired(frequencies(places.numel() > 0 ? places.max().item<int64_t>() + 1 : 0));
+}
+
+at::Tensor RotaryPositionsImpl::paired(const at::Tensor& frequencies) const {
+  if (options_.pairing == RotaryPairing::kHalfSplit) return at::cat({-frequencies, frequencies});
+  return at::stack({-frequencies, frequencies}, -1).flatten();
 }
 
 at::Tensor RotaryPositionsImpl::frequencies(int64_t length) const {

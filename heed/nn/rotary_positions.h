@@ -65,7 +65,13 @@ class RotaryPositionsImpl : public AttentionPositionsImpl {
   // The pair, as a real number, that turns so often within the original length.
   double pair_of_turns(double turns) const;
 
+  // -f_i for the first of each pair and f_i for the second, [R]: each element becomes cos(p f)
+  // times itself and sin(p f) times the other.
+  at::Tensor paired(const at::Tensor& frequencies) const;
+  at::Tensor paired_frequencies(const at::Tensor& places) const;
+
   RotaryPositionsOptions options_;
+  at::Tensor paired_;  // [R] double; undefined where they depend on the text's length
 };
 TORCH_MODULE(RotaryPositions);
 

@@ -22,6 +22,7 @@ T5BiasImpl::T5BiasImpl(const T5BiasOptions& options)
               "[T5Bias] buckets, max_distance: expected at least one exact bucket a side and a "
               "distance above ",
               exact, ", got ", options.buckets, ", ", options.max_distance);
+  buckets_ = buckets_of(at::arange(-options.max_distance, options.max_distance + 1, at::kLong));
   reset_parameters();
 }
 
@@ -42,8 +43,7 @@ at::Tensor T5BiasImpl::buckets_of(const at::Tensor& ahead) const {
 
 program::Expression T5BiasImpl::score_mod(const program::Expression& score, AttentionHeads& heads) {
   const int64_t far = options_.max_distance;
-  const at::Tensor buckets = buckets_of(at::arange(-far, far + 1, at::kLong));
-  const program::Table bias = table(bias_.index_select(0, buckets));  // [2 far + 1,H]
+  const program::Table bias = table(bias_.index_select(0, buckets_));  // [2 far + 1,H]
   const program::Expression ahead = program::s() - place_of(heads.offset);
   return score + bias.at({min(max(ahead, -far), far) + far, program::h()});
 }

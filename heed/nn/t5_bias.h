@@ -34,7 +34,8 @@ class T5BiasImpl : public AttentionPositionsImpl {
 
  private:
   T5BiasOptions options_;
-  at::Tensor bias_;  // [buckets,H]
+  at::Tensor bias_;     // [buckets,H]
+  at::Tensor buckets_;  // [2 max_distance + 1] int64, of the distances that there are
 };
 TORCH_MODULE(T5Bias);
 

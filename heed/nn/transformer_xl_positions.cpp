@@ -14,6 +14,13 @@
 #include "heed/ops/score_program.h"
 
 namespace heed::nn {
+namespace {
+
+// Of E: up to here the table takes less time than the wider product, by half at 1024 keys; beyond,
+// its memory grows with T S.
+constexpr int64_t kWidestTable = 8;
+
+}  // namespace
 
 TransformerXLPositionsImpl::TransformerXLPositionsImpl(const TransformerXLPositionsOptions& options)
     : options_(options) {
@@ -46,8 +53,7 @@ program::Expression TransformerXLPositionsImpl::score_mod(const program::Express
   }
   // The distances that there are.
   const int64_t first = low - heads.k.size(2) + 1, last = high + heads.q.size(2) - 1;
-  // Beyond half of E the table's gradient takes longer than the wider product (measured).
-  if (2 * (last - first + 1) > options_.embed_size) {
+  if (last - first + 1 > kWidestTable * options_.embed_size) {
     widen(heads, q_position);
     return score;
   }

@@ -18,7 +18,7 @@ struct TransformerXLPositionsOptions {
   double base = 10000;
 };
 
-// (q + w) W r of all distances is a table [B,H,T,T + S - 1]. Where that is wider than E / 2, the
+// (q + w) W r of all distances is a table [B,H,T,T + S - 1]. Where that is wider than 8 E, the
 // sum formula of sine and cosine takes r[t - s] apart into a factor of t and one of s: then the
 // score is one product of rows of the width D + E, and memory O(B H T (D + E)) for any S.
 class TransformerXLPositionsImpl : public AttentionPositionsImpl {

@@ -130,8 +130,7 @@ def attention(
         dropout_p=dropout_p,
         seed=seed,
     )
-    out, lse = call(operators.attention, q, k, v, **options)
-    return (out, lse) if return_lse else out
+    return call(_attention if return_lse else attend, q, k, v, **options)
 
 
 def attention_weights(
@@ -167,7 +166,7 @@ def attention_weights(
         top_k=top_k,
         weight=weight,
     )
-    return call(operators.attention_weights, q, k, **options)
+    return call(operators.attention_weights.default, q, k, **options)
 
 
 def operator_options(
@@ -182,13 +181,19 @@ def operator_options(
     """Keywords of the functions here as those of the operators: the mods as a program."""
     if isinstance(scale, Tensor):
         raise TypeError("[attention] scale: expected a number, got a tensor; multiply q by it")
-    options = {"window": None if window is None else list(window), "scale": scale, **others}
+    others |= {"window": None if window is None else list(window), "scale": scale}
+    options = {
+        name: value
+        for name, value in others.items()
+        if value is not None and not (name in _DEFAULTS and value == _DEFAULTS[name])
+    }
     if score_mod is None and mask_mod is None:
         return options
     program = trace_program(score_mod, mask_mod, dtype=q.dtype)
     return options | {"program": program.text, "tables": program.tables}
 
 
+_DEFAULTS = {"kind": "dot", "dropout_p": 0.0}  # beside None; what is left out is called sooner
 # Found once: finding an operator takes as long as a short call.
 _attention, _dot_attention = operators.attention.default, operators.dot_attention.default
 _FEW = {"scale", "causal"}  # what dot_attention takes

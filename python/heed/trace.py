@@ -14,6 +14,7 @@ from torch.overrides import TorchFunctionMode
 
 import heed.trace_functions  # noqa: F401  (teaches the stand-ins torch's functions)
 from heed.program_text import declaration
+from heed.trace_memo import Fingerprint, recall, remember
 from heed.traced import TABLE, Proxy, Recorder, dispatch, find_traced, refuse
 
 Mod = Callable[..., Any]
@@ -73,7 +74,17 @@ def _outside_of_compiled_code() -> Callable:
 
 
 def _trace(score_mod: Mod | None, mask_mod: Mod | None, dtype: torch.dtype) -> TracedProgram:
+    fingerprint = Fingerprint(dtype, score_mod, mask_mod)
+    if (known := recall(fingerprint)) is not None:
+        return TracedProgram(*known)
     recorder = Recorder(dtype)
+    program = _record(recorder, score_mod, mask_mod)
+    if recorder.repeatable:
+        remember(fingerprint, program.text, program.tables)
+    return program
+
+
+def _record(recorder: Recorder, score_mod: Mod | None, mask_mod: Mod | None) -> TracedProgram:
     with _Listening(recorder):
         score = None if score_mod is None else _score(recorder, score_mod)
         mask = None if mask_mod is None else _mask(recorder, mask_mod)
@@ -104,7 +115,7 @@ class _Listening(TorchFunctionMode):
 
     def __init__(self, recorder: Recorder) -> None:
         super().__init__()
-        self.born = recorder.born
+        self.recorder = recorder
 
     def __enter__(self):
         _watch_functions(+1)
@@ -119,12 +130,13 @@ class _Listening(TorchFunctionMode):
         if find_traced(args) is not None or find_traced(kwargs.values()) is not None:
             return dispatch(func, args, kwargs)
         result = func(*args, **kwargs)
+        self.recorder.repeatable = False
         if isinstance(result, Tensor) and result.dim() == 0 and self._only_born(args):
-            self.born[id(result)] = result
+            self.recorder.born[id(result)] = result
         return result
 
     def _only_born(self, args: tuple) -> bool:
-        return all(id(x) in self.born for x in args if isinstance(x, Tensor))
+        return all(id(x) in self.recorder.born for x in args if isinstance(x, Tensor))
 
 
 # Function.apply is C++ and wants tensors. While any thread traces, it first looks for stand-ins.

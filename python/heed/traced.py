@@ -282,6 +282,7 @@ class Recorder:
         self.tables: list[Tensor] = []
         self.captured: dict[int, int] = {}  # id of a tensor -> its place in tables
         self.born: dict[int, Tensor] = {}  # 0-dimensional tensors that the mod itself made
+        self.repeatable = True  # whether other tensors of the same sizes would give the same
 
     def add(self, type: str, *instruction: Any) -> Proxy:
         """The result of an instruction; the same one twice is written once."""
@@ -327,9 +328,11 @@ class Recorder:
         if isinstance(x, (Tensor, Indexed, Row)):
             if not isinstance(x, Tensor) or x.dim() > 0:
                 refuse(operation, _used_whole(x.shape), getattr(x, "line", None))
-            # An infinity is worth knowing: where(c, score, -inf) is a mask.
-            if not x.requires_grad and (id(x) in self.born or bool(torch.isinf(x))):
-                return self.constant(x.item())
+            if not x.requires_grad:
+                self.repeatable = False
+                # An infinity is worth knowing: where(c, score, -inf) is a mask.
+                if id(x) in self.born or bool(torch.isinf(x)):
+                    return self.constant(x.item())
             return self.lookup(x, ())
         if isinstance(x, torch.SymInt):
             return self.constant(int(x))

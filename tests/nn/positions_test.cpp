@@ -149,7 +149,9 @@ TEST(Positions, ScoresAndGradientsAreTheFormulas) {
   for (const Case& c : cases()) {
     for (const Layout& layout :
          {Layout{9, 9, 0, Causal::kNone}, Layout{9, 9, 0, Causal::kTopLeft},
-          Layout{4, 9, 5, Causal::kBottomRight}, Layout{2, 5, 0, Causal::kNone}}) {
+          Layout{4, 9, 5, Causal::kBottomRight}, Layout{2, 5, 0, Causal::kNone},
+          // Shaw by parts, Transformer-XL by wider products:
+          Layout{70, 70, 0, Causal::kNone}, Layout{40, 100, 60, Causal::kBottomRight}}) {
       at::manual_seed(1);
       MultiHeadAttention module = made(c);
       const at::Tensor query = at::randn({B, layout.T, E}).requires_grad_(true);

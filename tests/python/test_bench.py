@@ -4,6 +4,7 @@ write what they measured; no test asserts a time.
 
 import importlib
 import json
+import subprocess
 import sys
 from dataclasses import replace
 from pathlib import Path
@@ -140,6 +141,17 @@ def test_a_rival_that_does_not_compile_is_a_note(bench, monkeypatch, capsys):
     verdicts = result.verdicts(bench.machine.Roofs())
     assert verdicts[0].value is None and verdicts[0].reached is None
     assert result.note in bench.report.row(result, verdicts)
+
+
+def test_a_module_that_differs_from_its_formula_is_not_timed(bench, monkeypatch):
+    def doubled(T):
+        module, ours, formula = bench.nn_reach.pooling(T)
+        return module, ours, lambda x: 2 * formula(x)
+
+    bench.nn_reach.verify("pooling")
+    monkeypatch.setitem(bench.nn_reach.CASES, "pooling", doubled)
+    with pytest.raises(AssertionError, match="Tensor-likes are not close"):
+        run(bench.nn_reach, monkeypatch, "pooling", "--lengths", 16)
 
 
 # What is counted.
@@ -309,6 +321,13 @@ def test_memory_is_measured_in_a_process_of_its_own(bench):
     result = bench.measure.measure(case, 0.0)
     (verdict,) = result.verdicts(bench.machine.Roofs())
     assert verdict.value == result.memory and abs(result.memory) < 2**30
+
+
+def test_a_process_that_fails_ends_the_bench(bench, monkeypatch):
+    # Known here alone: the process that measures memory ends with an error.
+    monkeypatch.setitem(bench.nn_reach.CASES, "ours alone", bench.nn_reach.pooling)
+    with pytest.raises(subprocess.CalledProcessError):
+        run(bench.nn_reach, monkeypatch, "ours alone", "--lengths", 16, "--budget", 0.01)
 
 
 # What is written.

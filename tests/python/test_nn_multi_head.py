@@ -286,10 +286,12 @@ def test_a_cross_attention_reads_what_its_first_step_kept():
 def test_append_writes_in_place_and_gives_views():
     cache = KeyValueCache(B, 2, 8, 3, value_size=5)
     keys, values = torch.randn(B, 2, 4, 3), torch.randn(B, 2, 4, 5)
-    k, v, lengths = cache.append(keys, values, torch.tensor([4, 1]))
+    cache.append(keys, values, torch.tensor([4, 1]))
+    k, v, lengths = cache.keys, cache.values, cache.lengths
     assert torch.equal(k[0], keys[0]) and torch.equal(v[1, :, :1], values[1, :, :1])
     memory = k.data_ptr()
-    k, v, lengths = cache.append(keys[:, :, :2], values[:, :, :2])
+    cache.append(keys[:, :, :2], values[:, :, :2])
+    k, v, lengths = cache.keys, cache.values, cache.lengths
     assert k.data_ptr() == memory and lengths.tolist() == [6, 3]
     assert torch.equal(k[1, :, 1:3], keys[1, :, :2]) and torch.equal(v[0, :, 4:], values[0, :, :2])
     cache.select(torch.tensor([1, 1]))

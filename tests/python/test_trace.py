@@ -367,3 +367,105 @@ def test_tracing_is_quick():
         return time.perf_counter() - start
 
     assert min(seconds() for _ in range(50)) < 500e-6  # 100e-6 on an idle core
+
+
+# A program that was traced before is not traced again, if that can't be seen.
+
+
+def traced_again(monkeypatch, mod, again):
+    """Whether `again` runs, rather than being known from `mod`."""
+    heed.trace_program(mod)
+    runs = []
+    record = heed.trace._record
+    monkeypatch.setattr(heed.trace, "_record", lambda *a: runs.append(1) or record(*a))
+    program = heed.trace_program(again)
+    monkeypatch.undo()
+    expected = record(heed.traced.Recorder(torch.float32), again, None)
+    assert program.text == expected.text
+    for table, right in zip(program.tables, expected.tables, strict=True):
+        assert table is right or torch.equal(table, right)
+    return bool(runs)
+
+
+def far(score, distance):
+    return score - abs(distance)
+
+
+def biased(bias, other, factor):
+    return lambda x, b, h, t, s: far(x * factor, t - s) + other[h] * bias[h, t] + other[b]
+
+
+def test_a_program_of_the_same_kind_is_known(monkeypatch):
+    known = biased(torch.randn(4, 9), torch.randn(4), 2.0)
+    assert not traced_again(monkeypatch, known, biased(torch.randn(4, 9), torch.randn(4), 2.0))
+    assert not traced_again(monkeypatch, known, biased(BIAS, torch.randn(4), 2.0))
+
+
+def test_a_program_of_another_kind_is_traced(monkeypatch):
+    known = biased(BIAS, torch.randn(4), 2.0)
+    one = torch.randn(9, 9)
+    for again in (
+        biased(BIAS, torch.randn(4), 3.0),
+        biased(BIAS, torch.randn(4), -0.0),
+        biased(BIAS, torch.randn(4), 0.0),
+        biased(BIAS, torch.randn(4), 2),
+        biased(BIAS, torch.randn(5), 2.0),
+        biased(BIAS, torch.arange(4), 2.0),
+        biased(one, one[0], 2.0),
+        lambda x, b, h, t, s: x - 1,
+    ):
+        assert traced_again(monkeypatch, known, again)
+    assert heed.trace_program(None, lambda b, h, t, s: s <= t).text != known
+
+
+class Settings:
+    factor = 2.0
+
+
+def test_what_may_change_is_traced_again(monkeypatch):
+    settings, numbers, values = Settings(), [2.0], torch.randn(4, 2)
+    number_at = numbers.__getitem__
+    for mod in (
+        lambda x, b, h, t, s: x * settings.factor,
+        lambda x, b, h, t, s: x * numbers[0],
+        lambda x, b, h, t, s: x * number_at(0),
+        lambda x, b, h, t, s: x * NUMBER,  # stands for its value
+        lambda x, b, h, t, s: x * NEVER,
+        lambda x, b, h, t, s: x * values.exp()[h, 0],  # a table that the mod makes
+        lambda x, b, h, t, s: x * values[0][h],
+        lambda x, b, h, t, s: x * values[h].sum(),
+        lambda x, b, h, t, s: x * values.sum().item(),
+        lambda x, b, h, t, s: x * len(numbers),
+        lambda x, b, h, t, s: sum([x for _ in numbers]),
+    ):
+        assert traced_again(monkeypatch, mod, mod)
+
+
+def test_a_global_that_was_replaced_is_noticed(monkeypatch):
+    def mod(x, b, h, t, s):
+        return far(x, t) * SLOPE[h]
+
+    assert "dot - " in heed.trace_program(mod).text
+    with monkeypatch.context() as patch:
+        patch.setitem(globals(), "far", lambda score, distance: score + distance)
+        assert "dot + " in heed.trace_program(mod).text
+    monkeypatch.setitem(globals(), "SLOPE", torch.rand(4, dtype=torch.float64))
+    assert heed.trace_program(mod).tables[0] is SLOPE
+    monkeypatch.setitem(globals(), "SLOPE", torch.arange(4))
+    assert heed.trace_program(mod).text.startswith("table0: int")
+
+
+def test_a_known_program_gives_gradients_to_what_it_captures_now():
+    q = torch.randn(1, 4, 9, 8)
+    for _ in range(2):
+        bias, other = torch.randn(4, 9, requires_grad=True), torch.randn(4, requires_grad=True)
+        heed.attention(q, q, q, score_mod=biased(bias, other, 1.0)).sum().backward()
+        assert bias.grad is not None and other.grad is not None
+
+
+def test_known_programs_are_forgotten_before_they_are_too_many(monkeypatch):
+    monkeypatch.setattr(heed.trace_memo, "_LONGEST", 3)
+    monkeypatch.setattr(heed.trace_memo, "_known", {})
+    for n in range(7):
+        heed.trace_program(lambda x, b, h, t, s, n=n: x + n)
+    assert len(heed.trace_memo._known) == 1

@@ -14,7 +14,7 @@ def heads_of(x: Tensor, heads: int) -> Tensor:
     """[B,T,H*D] -> [B,H,T,D], a view: the engine reads strided rows where they are."""
     if x.dim() != 3 or x.shape[-1] % heads != 0:
         raise ValueError(f"[heads] expected [B,T,{heads} * D], got {list(x.shape)}")
-    return x.unflatten(-1, (heads, x.shape[-1] // heads)).transpose(1, 2)
+    return x.view(*x.shape[:2], heads, x.shape[-1] // heads).transpose(1, 2)
 
 
 def join_heads(x: Tensor) -> Tensor:
@@ -45,11 +45,14 @@ def attend_single_head(
     **options: Unpack[Options],
 ) -> Output:
     """query [B,T,D], keys [B,S,D], values [B,S,Dv] -> output [B,T,Dv], weights [B,T,S]."""
-    result = attend_heads(query, keys, values, 1, return_weights, **options)
-    if not isinstance(result, tuple):
-        return result
-    output, weights = result
-    return output, weights.squeeze(1)
+    q, k = query.unsqueeze(1), keys.unsqueeze(1)
+    output = attention(q, k, values.unsqueeze(1), **options).squeeze(1)
+    return (output, weights_of(q, k, **options).squeeze(1)) if return_weights else output
+
+
+def output_and_weights(result: Output) -> tuple[Tensor, Tensor | None]:
+    """What a module gave, whether weights were asked for or not."""
+    return result if isinstance(result, tuple) else (result, None)
 
 
 def weights_of(q: Tensor, k: Tensor, **options: Unpack[Options]) -> Tensor:
@@ -62,6 +65,14 @@ def weights_of(q: Tensor, k: Tensor, **options: Unpack[Options]) -> Tensor:
 def keys_beyond(lengths: Tensor, S: int) -> Tensor:
     """lengths int64 [B] -> bool [B,S], true where a key is padding."""
     return torch.arange(S, device=lengths.device) >= lengths.unsqueeze(1)
+
+
+def within(values: Tensor, lengths: Tensor | None) -> Tensor:
+    """values [B,S,Dv] with 0 where they are padding, which may hold anything: even that times a
+    weight of 0 is not always 0."""
+    if lengths is None:
+        return values
+    return values.masked_fill(keys_beyond(lengths, values.shape[1]).unsqueeze(-1), 0)
 
 
 def check_heads(name: str, heads: int) -> None:

@@ -77,10 +77,11 @@ class AdaptiveSpanAttention(nn.Module):
 
         Returns output [B,T,H*Dv], with return_weights (output, weights [B,H,T,S]).
         """
-        reach = self.max_span * self.span + self.ramp  # [H]: where the mask reaches 0
+        ramp = self.ramp
+        reach = self.max_span * self.span + ramp  # [H]: where the mask reaches 0
 
         def faded(score: Tensor, b: Tensor, h: Tensor, t: Tensor, s: Tensor) -> Tensor:
-            mask = (reach[h] - (t - s).abs()) / self.ramp
+            mask = (reach[h] - (t - s).abs()) / ramp
             return score + torch.log(mask.clamp(max=1))
 
         def in_reach(b: Tensor, h: Tensor, t: Tensor, s: Tensor) -> Tensor:

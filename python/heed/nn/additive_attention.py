@@ -3,8 +3,7 @@
 import torch
 from torch import Tensor, nn
 
-from heed.attention import attention
-from heed.nn._heads import Output, attend_single_head, check_rows
+from heed.nn._heads import Output, attend_single_head, check_rows, keys_beyond, within
 
 
 class AdditiveAttention(nn.Module):
@@ -73,24 +72,19 @@ def additive_scores(
 ) -> Tensor:
     """The scores v . tanh(query + keys[s]) of one query, [B,1,D] and [B,S,D] -> [B,S].
 
-    For steps whose scores need a gradient; the hidden layer [B,S,D] is not stored. The sum in tanh
-    is symmetric, so the keys stand as queries over a single key: a row that sees one key has that
-    key's score as its log-sum-exp. Keys from lengths int64 [B] on get -inf.
+    For steps whose scores need a gradient. The hidden layer of one query is as large as its keys,
+    which the engine would keep for the backward pass: kept itself, no tanh is computed again. Keys
+    from lengths int64 [B] on get -inf.
     """
-    q, k = keys.unsqueeze(1), query.unsqueeze(1)  # [B,1,S,D], [B,1,1,D]
-    _, lse = attention(
-        q,
-        k,
-        k[..., :0],
-        kind="additive",
-        weight=score_weight,
-        mask_mod=None if lengths is None else lambda b, h, t, s: t < lengths[b],
-        return_lse=True,
-    )
-    return lse.squeeze(1)
+    scores = torch.tanh_(within(keys, lengths) + query) @ score_weight[0]
+    if lengths is None:
+        return scores
+    return scores.masked_fill(keys_beyond(lengths, keys.shape[1]), -torch.inf)
 
 
-def softmax_of_scores(scores: Tensor) -> Tensor:
-    """[B,S] -> [B,S]; a score of -inf gives 0, also where an element has no others."""
+def softmax_of_scores(scores: Tensor, lengths: Tensor | None) -> Tensor:
+    """[B,S] -> [B,S]; keys from lengths on, whose score is -inf, get 0 where there are no others."""
+    if lengths is None:
+        return scores.softmax(-1)
     hidden = scores.isneginf()
     return scores.masked_fill(hidden, torch.finfo(scores.dtype).min).softmax(-1) * ~hidden

@@ -9,8 +9,8 @@ from torch import Tensor, nn
 from heed.attention import MaskMod, ScoreMod
 
 # (part, values) -> (out, lse) of the same attention over those of its keys that part(b, h, t, s)
-# names, with values [B,Hkv,S,*] of any width.
-AttendPart = Callable[[MaskMod, Tensor], tuple[Tensor, Tensor]]
+# names, None all, with values [B,Hkv,S,*] of any width.
+AttendPart = Callable[[MaskMod | None, Tensor], tuple[Tensor, Tensor]]
 
 
 @dataclass
@@ -21,6 +21,7 @@ class AttentionHeads:
     k: Tensor  # [B,Hkv,S,D]
     offset: Tensor | None  # int64 [B]; None: 0
     scale: float  # of the product of q and k
+    drops: bool = False  # whether weights are dropped, so that a row's may not sum to 1
 
 
 class AttentionPositions(nn.Module):
@@ -41,11 +42,9 @@ class AttentionPositions(nn.Module):
         """What becomes of a score; may widen heads.q and heads.k. None: it stays."""
         return None
 
-    def with_values(
-        self, out: Tensor, lse: Tensor, heads: AttentionHeads, attend: AttendPart
-    ) -> Tensor:
-        """out [B,H,T,Dv], lse [B,H,T] of the attention over all keys -> the output."""
-        return out
+    def mix(self, heads: AttentionHeads, values: Tensor, attend: AttendPart) -> Tensor:
+        """values [B,Hkv,S,Dv] -> the output [B,H,T,Dv]."""
+        return attend(None, values)[0]
 
 
 def places_of(offset: Tensor | None, length: int, device: torch.device) -> Tensor:

@@ -78,16 +78,19 @@ class BlockAttention(nn.Module):
         T, S = query.shape[1], keys.shape[1]
         drawn = self.drawn(T, S)
         from_the_end = self.causal == "bottom_right"
+        # Names of its own, not self's, so that the program is known in the next call.
+        block_size, neighbours = self.block_size, self.neighbours
+        global_blocks, random_blocks, rows = self.global_blocks, self.random_blocks, drawn.shape[1]
 
         def seen(b: Tensor, h: Tensor, t: Tensor, s: Tensor) -> Tensor:
             place = t - T + (S if lengths is None else lengths[b]) if from_the_end else t
-            i, j = place // self.block_size, s // self.block_size
-            mask = (i - j).abs() <= self.neighbours
-            if self.global_blocks > 0:
-                mask = mask | (i < self.global_blocks) | (j < self.global_blocks)
+            i, j = place // block_size, s // block_size
+            mask = (i - j).abs() <= neighbours
+            if global_blocks > 0:
+                mask = mask | (i < global_blocks) | (j < global_blocks)
             # Queries before the first place see nothing; the clamp proves the index to be inside.
-            row = i.clamp(0, drawn.shape[1] - 1) if from_the_end else i
-            for n in range(self.random_blocks):
+            row = i.clamp(0, rows - 1) if from_the_end else i
+            for n in range(random_blocks):
                 mask = mask | (drawn[h, row, n] == j)
             return mask
 

@@ -3,9 +3,10 @@
 import math
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor, nn
 
-from heed.nn._heads import Output, attend_single_head
+from heed.nn._heads import Output, attend_single_head, within
 
 
 class CosineAttention(nn.Module):
@@ -51,14 +52,19 @@ class CosineAttention(nn.Module):
         """
         scale = self.logit_scale.clamp(max=math.log(self.max_scale)).exp()
         return attend_single_head(
-            query,
-            keys,
+            (_unit_rows(query) * scale).to(query.dtype),
+            _unit_rows(within(keys, lengths)).to(keys.dtype),
             values,
             return_weights=return_weights,
-            kind="cosine",
-            score_mod=lambda score, b, h, t, s: score * scale,
+            scale=1.0,
             kv_lengths=lengths,
         )
 
     def extra_repr(self) -> str:
         return f"initial_scale={self.initial_scale:g}, max_scale={self.max_scale:g}"
+
+
+def _unit_rows(x: Tensor) -> Tensor:
+    """x [...,D] with each row divided by its norm; in float32 at least, as a norm of eight bits would
+    change all of a key's scores."""
+    return F.normalize(x.to(torch.promote_types(x.dtype, torch.float32)), dim=-1)

@@ -5,7 +5,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor, nn
 
-from heed.nn._heads import check_rows, keys_beyond
+from heed.nn._heads import check_rows, within
 from heed.nn.additive_attention import additive_scores, softmax_of_scores
 
 
@@ -70,17 +70,15 @@ class CoverageAttention(nn.Module):
         queries = self.query_projection(query)  # [B,T,D]
         weights, losses = [], []
         for t in range(query.shape[1]):
-            covered = keys + coverage.unsqueeze(-1) * self.coverage_weight  # [B,S,D]
+            covered = torch.addcmul(keys, coverage.unsqueeze(-1), self.coverage_weight)  # [B,S,D]
             scores = additive_scores(queries[:, t : t + 1], covered, self.score_weight, lengths)
-            row = softmax_of_scores(scores).to(keys.dtype)  # [B,S]
+            row = softmax_of_scores(scores, lengths).to(keys.dtype)  # [B,S]
             weights.append(row)
             losses.append(torch.minimum(row, coverage).sum(-1))
             coverage = coverage + row
         stacked = torch.stack(weights, 1) if weights else keys.new_zeros(B, 0, S)
         loss = torch.stack(losses, 1) if losses else keys.new_zeros(B, 0)
-        if lengths is not None:
-            values = values.masked_fill(keys_beyond(lengths, S).unsqueeze(-1), 0)
-        return CoverageOutput(stacked @ values, stacked, coverage, loss)
+        return CoverageOutput(stacked @ within(values, lengths), stacked, coverage, loss)
 
     def extra_repr(self) -> str:
         return f"query_size={self.query_size}, key_size={self.key_size}, size={self.size}"

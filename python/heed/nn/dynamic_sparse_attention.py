@@ -90,10 +90,11 @@ class DynamicSparseAttention(nn.Module):
             beyond = keys_beyond(lengths, k.shape[2]).unsqueeze(1).unsqueeze(1)  # [B,1,1,S]
             of_k = of_k.masked_fill(beyond, -1)  # a bucket without queries
         dropout_p = self.dropout if self.training else 0.0
+        rounds = self.rounds
 
         def met(b: Tensor, h: Tensor, t: Tensor, s: Tensor) -> Tensor:
             mask = of_q[b, 0, h, t] == of_k[b, 0, h, s]
-            for n in range(1, self.rounds):
+            for n in range(1, rounds):
                 mask = mask | (of_q[b, n, h, t] == of_k[b, n, h, s])
             return mask
 
@@ -135,11 +136,13 @@ class DynamicSparseAttention(nn.Module):
             for buckets, order in ((of_q, t_of), (of_k, s_of))
         )
 
+        causal = self.causal
+
         def meet(b: Tensor, h: Tensor, t: Tensor, s: Tensor) -> Tensor:
             mask = of_q[b, n, h, t] == of_k[b, n, h, s]
             for earlier in range(n):
                 mask = mask & (of_q[b, earlier, h, t] != of_k[b, earlier, h, s])
-            return mask & (s_of[b, h, s] <= t_of[b, h, t]) if self.causal else mask
+            return mask & (s_of[b, h, s] <= t_of[b, h, t]) if causal else mask
 
         q, k, v = _rows(q, t_of), _rows(k, s_of), _rows(v, s_of)
         out, lse = attention(q, k, v, mask_mod=meet, dropout_p=dropout_p, return_lse=True)

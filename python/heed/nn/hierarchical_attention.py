@@ -5,6 +5,7 @@ from typing import NamedTuple
 from torch import Tensor, nn
 from torch.nn.utils.rnn import pack_padded_sequence, pad_packed_sequence
 
+from heed.nn._heads import output_and_weights
 from heed.nn.attention_pooling import AttentionPooling
 
 
@@ -54,16 +55,18 @@ class HierarchicalAttention(nn.Module):
         x = words.flatten(0, 1)  # [B*N,T,E]
         of_words = None if word_lengths is None else word_lengths.flatten()
         read = _encode(self.word_encoder, x, of_words)
-        pooled, word_weights = self.word_attention(read, of_words, return_weights=True)
+        pooled, word_weights = output_and_weights(
+            self.word_attention(read, of_words, return_weights=return_weights)
+        )
         sentences = pooled.view(B, N, -1)
         read = _encode(self.sentence_encoder, sentences, sentence_lengths)
-        output, sentence_weights = self.sentence_attention(
-            read, sentence_lengths, return_weights=True
+        output, sentence_weights = output_and_weights(
+            self.sentence_attention(read, sentence_lengths, return_weights=return_weights)
         )
-        if not return_weights:
-            return HierarchicalOutput(output.squeeze(1), None, None)
         return HierarchicalOutput(
-            output.squeeze(1), word_weights.view(B, N, T), sentence_weights.squeeze(1)
+            output.squeeze(1),
+            None if word_weights is None else word_weights.view(B, N, T),
+            None if sentence_weights is None else sentence_weights.squeeze(1),
         )
 
 

@@ -5,7 +5,7 @@ import math
 import torch
 from torch import Tensor, nn
 
-from heed.nn._heads import Output, attend_single_head
+from heed.nn._heads import Output, attend_single_head, within
 
 
 class KernelRegression(nn.Module):
@@ -51,16 +51,16 @@ class KernelRegression(nn.Module):
         # the queries' mean the terms are no larger than they must be, and their difference keeps
         # its digits.
         origin = query.detach().mean(1, keepdim=True)  # [B,1,D]
-        q, k = query - origin, keys - origin
-        real = torch.promote_types(k.dtype, torch.float32)  # 8 bits are too few for sums
-        half_square = k.to(real).square().sum(-1) / 2  # [B,S]
         precision = (-2 * self.log_bandwidth).exp()
+        q, k = (query - origin) * precision, within(keys, lengths) - origin
+        real = torch.promote_types(k.dtype, torch.float32)  # 8 bits are too few for sums
+        penalty = k.to(real).square().sum(-1) * (precision / 2)  # [B,S]
         return attend_single_head(
             q,
             k,
             values,
             return_weights=return_weights,
-            score_mod=lambda score, b, h, t, s: (score - half_square[b, s]) * precision,
+            score_mod=lambda score, b, h, t, s: score - penalty[b, s],
             scale=1.0,
             kv_lengths=lengths,
         )

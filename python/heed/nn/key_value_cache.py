@@ -5,12 +5,14 @@ from torch import Tensor
 
 from heed._library import operators
 
+_append_rows = operators.append_rows.default
+
 
 class KeyValueCache:
     """Keys [B,Hkv,capacity,D] and values [B,Hkv,capacity,Dv], allocated once, appended in place.
 
-    A step of decoding reads the cache where it lies: `append` writes T rows an element and gives
-    views. Elements may differ in length. The cache holds numbers, not graphs: no gradient passes
+    A step of decoding reads the cache where it lies: `append` writes T rows an element, `keys`
+    and `values` are views. Elements may differ in length. The cache holds numbers, not graphs: no gradient passes
     through it. Shazeer 2019, "Fast Transformer Decoding: One Write-Head is All You Need".
 
     Args:
@@ -74,12 +76,8 @@ class KeyValueCache:
         """[B,Hkv,length,Dv], a view like `keys`."""
         return self._values[:, :, : self.length]
 
-    def append(
-        self, keys: Tensor, values: Tensor, lengths: Tensor | None = None
-    ) -> tuple[Tensor, Tensor, Tensor]:
+    def append(self, keys: Tensor, values: Tensor, lengths: Tensor | None = None) -> None:
         """keys [B,Hkv,T,D], values [B,Hkv,T,Dv], lengths int64 [B]: how many of the T rows count.
-
-        Returns the views `keys` and `values` and `lengths` after the append.
 
         Raises:
             ValueError: a shape differs, or the rows do not fit and `grow` is off.
@@ -98,14 +96,14 @@ class KeyValueCache:
             self._make_room(max(ends))
         with torch.no_grad():
             if self.uniform and min(counts) == max(counts):
-                rows = (x.narrow(2, 0, counts[0]) for x in (keys, values))
-                operators.append_rows(self._keys, self._values, *rows, self.length)
+                if counts[0] < T:
+                    keys, values = (x.narrow(2, 0, counts[0]) for x in (keys, values))
+                _append_rows(self._keys, self._values, keys, values, self.length)
             else:
                 for b, (start, count) in enumerate(zip(self._lengths, counts, strict=True)):
                     for held, new in ((self._keys, keys), (self._values, values)):
                         held[b].narrow(1, start, count).copy_(new[b].narrow(1, 0, count))
         self._lengths = ends
-        return self.keys, self.values, self.lengths
 
     def select(self, elements: Tensor) -> None:
         """Element i becomes what element elements[i] was (int64 [B]): the step of a beam search."""

@@ -27,13 +27,16 @@ class LearnedPositions(nn.Module):
 
     def forward(self, x: Tensor, offset: Tensor | None = None) -> Tensor:
         """x [B,T,E], offset int64 [B], the place of each element's first row (None: 0)."""
-        places = places_of(offset, x.shape[1], x.device)
-        if places.numel() > 0 and int(places.max()) >= len(self.weight):
+        T = x.shape[1]
+        last = T - 1 if offset is None or len(offset) == 0 else T - 1 + int(offset.max())
+        if T > 0 and last >= len(self.weight):
             raise ValueError(
                 f"[LearnedPositions] x: expected places below length = {len(self.weight)}, "
-                f"got {int(places.max())}"
+                f"got {last}"
             )
-        return x + nn.functional.embedding(places, self.weight)
+        if offset is None:
+            return x + self.weight[:T]
+        return x + nn.functional.embedding(places_of(offset, T, x.device), self.weight)
 
     def extra_repr(self) -> str:
         return f"length={len(self.weight)}, embed_size={self.weight.shape[1]}"

@@ -52,14 +52,15 @@ class LocalPredictiveAttention(nn.Module):
         for parameter in self.parameters():
             nn.init.uniform_(parameter, -0.1, 0.1)
 
-    def centres(self, query: Tensor, lengths: Tensor) -> Tensor:
-        """query [B,T,query_size], lengths [B] -> centres [B,T] in (0, length)."""
+    def centres(self, query: Tensor, lengths: Tensor | int) -> Tensor:
+        """query [B,T,query_size], lengths [B], or one for all -> centres [B,T] in (0, length)."""
         check_rows("LocalPredictiveAttention", "query", query, "[B,T,query_size]", self.query_size)
         hidden = torch.tanh(self.query_projection(query))  # [B,T,size]
         share = hidden @ self.score_weight[0]  # [B,T]
         # In float32 at least: the eight bits of bfloat16 tell no more than 256 places apart.
         share = share.to(torch.promote_types(share.dtype, torch.float32))
-        return lengths.unsqueeze(1) * torch.sigmoid(share)
+        longest = lengths.unsqueeze(1) if isinstance(lengths, Tensor) else lengths
+        return longest * torch.sigmoid(share)
 
     def forward(
         self,
@@ -74,16 +75,15 @@ class LocalPredictiveAttention(nn.Module):
 
         Returns output [B,T,Dv], with return_weights (output, weights [B,T,S]).
         """
-        B, S = keys.shape[:2]
-        centre = self.centres(query, torch.full((B,), S) if lengths is None else lengths)  # [B,T]
-        narrowness = 2 / self.window**2  # 1 / (2 sigma^2)
+        centre = self.centres(query, keys.shape[1] if lengths is None else lengths)  # [B,T]
+        window, narrowness = self.window, 2 / self.window**2  # 1 / (2 sigma^2)
 
         def gaussian(score: Tensor, b: Tensor, h: Tensor, t: Tensor, s: Tensor) -> Tensor:
             away = s - centre[b, t]
             return score - narrowness * away * away
 
         def near(b: Tensor, h: Tensor, t: Tensor, s: Tensor) -> Tensor:
-            return (s - centre[b, t]).abs() <= self.window
+            return (s - centre[b, t]).abs() <= window
 
         q, k, v = query.unsqueeze(1), keys.unsqueeze(1), values.unsqueeze(1)
         plain: Options = {"mask_mod": near, "scale": 1.0, "kv_lengths": lengths}

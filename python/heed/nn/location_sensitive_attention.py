@@ -3,8 +3,7 @@
 import torch
 from torch import Tensor, nn
 
-from heed.attention import attention
-from heed.nn._heads import check_rows
+from heed.nn._heads import check_rows, within
 from heed.nn.additive_attention import additive_scores, softmax_of_scores
 
 
@@ -84,21 +83,11 @@ class LocationSensitiveAttention(nn.Module):
         scores = additive_scores(
             self.query_projection(query), located, self.score_weight, lengths
         )  # [B,S]
-        weights = softmax_of_scores(scores).to(values.dtype)
-        return _mix_by_scores(scores, values, lengths), weights.unsqueeze(1)
+        weights = softmax_of_scores(scores, lengths).to(values.dtype).unsqueeze(1)  # [B,1,S]
+        return weights @ within(values, lengths), weights
 
     def extra_repr(self) -> str:
         return (
             f"query_size={self.query_size}, key_size={self.key_size}, size={self.size}, "
             f"filters={self.filters}, width={self.width}"
         )
-
-
-def _mix_by_scores(scores: Tensor, values: Tensor, lengths: Tensor | None) -> Tensor:
-    """softmax(scores) [B,S] times values [B,S,Dv] -> [B,1,Dv].
-
-    By the engine, which doesn't read values beyond the length: scores are their products with 1.
-    """
-    k = scores.to(values.dtype)[:, None, :, None]  # [B,1,S,1]
-    q = k.new_ones(len(k), 1, 1, 1)
-    return attention(q, k, values.unsqueeze(1), scale=1.0, kv_lengths=lengths).squeeze(1)

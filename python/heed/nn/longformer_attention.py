@@ -74,8 +74,10 @@ class LongformerAttention(nn.Module):
                 f"got {is_global.dtype} {list(is_global.shape)}"
             )
 
+        window = self.window
+
         def local(b: Tensor, h: Tensor, t: Tensor, s: Tensor) -> Tensor:
-            near = (t - s).abs() <= self.window
+            near = (t - s).abs() <= window
             return ~is_global[b, t] & (near | is_global[b, s])
 
         def everywhere(b: Tensor, h: Tensor, t: Tensor, s: Tensor) -> Tensor:

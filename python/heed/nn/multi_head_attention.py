@@ -128,7 +128,11 @@ class MultiHeadAttention(nn.Module):
         key = query if key is None else key
         value = key if value is None else value
         query, key, value = map(self._batch_first, (query, key, value))
-        offset = self._offset(query, key, lengths, causal, cache if append else None)
+        appends = cache is not None and append
+        at_the_end = appends and lengths is None and causal is not None  # the last query stands
+        offset = None
+        if self.positions is not None or (appends and not at_the_end):
+            offset = self._offset(query, key, lengths, causal, cache if append else None)
         q = heads_of(self.query_projection(query), self.heads)  # [B,H,T,D]
         if self.positions is not None:
             q = self.positions.rotate(q, offset)
@@ -136,13 +140,13 @@ class MultiHeadAttention(nn.Module):
         mods = [mask_mod]
         if key_padding is not None:
             mods.append(self._padding(key_padding, k))
-        if cache is not None and append:
-            if lengths is None and causal is not None:  # the last query stands at the end
-                causal = "bottom_right"
-            else:
-                mods.append(_near(offset, causal, window))
-                causal, window = None, None
-        heads = AttentionHeads(q, k, offset, self.scale)
+        if at_the_end:
+            causal = "bottom_right"
+        elif appends:
+            mods.append(_near(offset, causal, window))
+            causal, window = None, None
+        dropout = self.dropout if self.training else 0.0
+        heads = AttentionHeads(q, k, offset, self.scale, drops=dropout > 0)
         mods_of_score = [score_mod]
         if self.positions is not None:
             mods_of_score.insert(0, self.positions.score_mod(heads))
@@ -153,7 +157,7 @@ class MultiHeadAttention(nn.Module):
             "window": window,
             "scale": self.scale,
             "kv_lengths": kv_lengths,
-            "dropout_p": self.dropout if self.training else 0.0,
+            "dropout_p": dropout,
         }
         mixed = self._attend(heads, v, options)  # [B,H,T,Dv]
         if head_mask is not None:
@@ -235,13 +239,12 @@ class MultiHeadAttention(nn.Module):
             return attention(heads.q, heads.k, v, **options)
         if options["dropout_p"] > 0:  # the parts that positions ask for drop the same weights
             options["seed"] = int(torch.randint(2**62, ()))
-        out, lse = attention(heads.q, heads.k, v, return_lse=True, **options)
 
-        def attend(part: MaskMod, values: Tensor) -> tuple[Tensor, Tensor]:
+        def attend(part: MaskMod | None, values: Tensor) -> tuple[Tensor, Tensor]:
             of_part: Any = {**options, "mask_mod": _all_of([options["mask_mod"], part])}
             return attention(heads.q, heads.k, values, return_lse=True, **of_part)
 
-        return self.positions.with_values(out, lse, heads, attend)
+        return self.positions.mix(heads, v, attend)
 
     def _padding(self, key_padding: Tensor, k: Tensor) -> MaskMod:
         expected = (k.shape[0], k.shape[2])
@@ -278,9 +281,9 @@ def _near(
 
 
 def _all_of(mods: list[MaskMod | None]) -> MaskMod | None:
-    rules = [mod for mod in mods if mod is not None]
-    if not rules:
-        return None
+    rules = tuple(mod for mod in mods if mod is not None)
+    if len(rules) < 2:
+        return rules[0] if rules else None
 
     def seen(b: Tensor, h: Tensor, t: Tensor, s: Tensor) -> Tensor:
         result = rules[0](b, h, t, s)
@@ -292,9 +295,9 @@ def _all_of(mods: list[MaskMod | None]) -> MaskMod | None:
 
 
 def _in_turn(mods: list[ScoreMod | None]) -> ScoreMod | None:
-    steps = [mod for mod in mods if mod is not None]
-    if not steps:
-        return None
+    steps = tuple(mod for mod in mods if mod is not None)
+    if len(steps) < 2:
+        return steps[0] if steps else None
 
     def score_mod(score: Tensor, b: Tensor, h: Tensor, t: Tensor, s: Tensor) -> Tensor:
         for step in steps:

@@ -12,6 +12,9 @@ from heed.nn.attention_positions import (
     places_of,
 )
 
+# Up to so many times 2 k + 1 keys, the weights themselves are found sooner than sums of them.
+_FEW = 4
+
 
 class RelativePositions(AttentionPositions):
     """score = scale q[t] (k[s] + a[r]), out[t] = sum_s p[t,s] (v[s] + c[r]), r = clip(s - t, +-k).
@@ -64,15 +67,37 @@ class RelativePositions(AttentionPositions):
 
         return relative
 
-    def with_values(
-        self, out: Tensor, lse: Tensor, heads: AttentionHeads, attend: AttendPart
-    ) -> Tensor:
+    def mix(self, heads: AttentionHeads, values: Tensor, attend: AttendPart) -> Tensor:
         if self.value_table is None:
-            return out
+            return super().mix(heads, values, attend)
+        few = heads.k.shape[2] <= _FEW * len(self.value_table)
+        out, shares = (self._by_weights if few else self._by_parts)(heads, values, attend)
+        return out + shares @ self.value_table
+
+    def _by_weights(
+        self, heads: AttentionHeads, values: Tensor, attend: AttendPart
+    ) -> tuple[Tensor, Tensor]:
+        """out [B,H,T,Dv] of the values alone, and the sums of each row's weights by distance
+        [B,H,T,2 k + 1]: rows of the identity, beside the values, give the weights themselves."""
+        k, (S, Dv) = self.max_distance, values.shape[2:]
+        identity = torch.eye(S, dtype=values.dtype, device=values.device)
+        identity = identity.expand(*values.shape[:2], S, S)
+        out, weights = attend(None, torch.cat((values, identity), -1))[0].split((Dv, S), -1)
+        queries = places_of(heads.offset, out.shape[2], out.device).unsqueeze(-1)  # [T,1], [B,T,1]
+        rows = (torch.arange(S, device=out.device) - queries).clamp(-k, k) + k
+        shares = weights.new_zeros(*weights.shape[:3], 2 * k + 1)
+        return out, shares.scatter_add(-1, rows.unsqueeze(-3).expand_as(weights), weights)
+
+    def _by_parts(
+        self, heads: AttentionHeads, values: Tensor, attend: AttendPart
+    ) -> tuple[Tensor, Tensor]:
+        """The same of any number of keys, with nothing of the size T x S."""
         k, offset = self.max_distance, heads.offset
         B, Hkv, S = heads.k.shape[:3]
         H, T = heads.q.shape[1:3]
-        finite = lse.masked_fill(lse == -torch.inf, 0)  # where no key is seen, all parts are 0
+        out, lse = attend(None, values)
+        blind = lse == -torch.inf  # no key is seen: all parts are 0
+        finite = lse.masked_fill(blind, 0)
 
         def share(part: MaskMod, values: Tensor) -> Tensor:
             """The weights of a part's keys, summed by what `values` [S,n] says: [B,H,T,n]."""
@@ -94,9 +119,13 @@ class RelativePositions(AttentionPositions):
         key = (places + torch.arange(1 - k, k, device=out.device)) % n  # [T,n] or [B,T,n]
         near = by_remainder.gather(-1, key.unsqueeze(-3).expand(B, H, T, n))
         ones = torch.ones(S, 1, device=out.device)
-        before = share(lambda b, h, t, s: ahead(b, t, s) <= -k, ones)
         after = share(lambda b, h, t, s: ahead(b, t, s) >= k, ones)
-        return out + torch.cat((before, near, after), dim=-1) @ self.value_table
+        if heads.drops:
+            before = share(lambda b, h, t, s: ahead(b, t, s) <= -k, ones)
+        else:
+            total = (~blind).to(out.dtype).unsqueeze(-1)
+            before = total - near.sum(-1, keepdim=True) - after
+        return out, torch.cat((before, near, after), dim=-1)
 
     def extra_repr(self) -> str:
         return (

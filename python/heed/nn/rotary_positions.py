@@ -100,30 +100,43 @@ class RotaryPositions(AttentionPositions):
             raise ValueError(
                 f"[RotaryPositions] low_frequency: expected below high_frequency = {high}, got {low}"
             )
+        self._paired = None if self.scaling.kind == "dynamic" else self._pair(self.frequencies(0))
 
     def rotate(self, x: Tensor, offset: Tensor | None = None) -> Tensor:
         """x [B,H,T,D], rows at the places offset[b] + t -> [B,H,T,D]."""
         places = places_of(offset, x.shape[2], x.device)  # [T] or [B,T]
-        length = int(places.max()) + 1 if places.numel() > 0 else 0
         # In double: float32 has lost three digits of the angle at place 10^4.
-        angles = places.double().unsqueeze(-1) * self.frequencies(length).to(x.device)
+        angles = places.double().unsqueeze(-1) * self._paired_frequencies(places)
         if offset is not None:
-            angles = angles.unsqueeze(1)  # [B,1,T,R/2]
-        factor = self.attention_factor()
-        cos, sin = (angles.cos() * factor).to(x.dtype), (angles.sin() * factor).to(x.dtype)
-        turning, rest = x[..., : self.size], x[..., self.size :]
+            angles = angles.unsqueeze(1)  # [B,1,T,R]
+        cos, sin = angles.cos(), angles.sin()
+        if (factor := self.attention_factor()) != 1:
+            cos, sin = cos * factor, sin * factor
+        cos, sin = cos.to(x.dtype), sin.to(x.dtype)
+        turning = x if self.size == x.shape[-1] else x[..., : self.size]
         if self.pairing == "half_split":
-            first, second = turning.chunk(2, dim=-1)
+            other = turning.roll(self.size // 2, -1)
         else:
-            first, second = turning[..., ::2], turning[..., 1::2]
-        turned = (first * cos - second * sin, second * cos + first * sin)
+            other = turning.unflatten(-1, (-1, 2)).flip(-1).flatten(-2)
+        turned = torch.addcmul(turning * cos, other, sin)
+        return turned if turning is x else torch.cat((turned, x[..., self.size :]), dim=-1)
+
+    def _paired_frequencies(self, places: Tensor) -> Tensor:
+        """-f_i for the first of each pair and f_i for the second, [R]: each element becomes
+        cos(p f) times itself and sin(p f) times the other."""
+        if self._paired is not None:
+            return self._paired.to(places.device)
+        length = int(places.max()) + 1 if places.numel() > 0 else 0
+        return self._pair(self.frequencies(length)).to(places.device)
+
+    def _pair(self, frequencies: Tensor) -> Tensor:
         if self.pairing == "half_split":
-            return torch.cat((*turned, rest), dim=-1)
-        return torch.cat((torch.stack(turned, dim=-1).flatten(-2), rest), dim=-1)
+            return torch.cat((-frequencies, frequencies))
+        return torch.stack((-frequencies, frequencies), dim=-1).flatten()
 
     def frequencies(self, length: int) -> Tensor:
         """f_i [R/2], double, for a text of `length` places (only "dynamic" depends on it)."""
-        exponents = torch.arange(0, self.size, 2, dtype=torch.float64) / self.size
+        exponents = torch.arange(0, self.size, 2, dtype=torch.float64, device="cpu") / self.size
         plain = self.base**-exponents
         scaling = self.scaling
         if scaling.kind == "linear":
@@ -135,7 +148,7 @@ class RotaryPositions(AttentionPositions):
         if scaling.kind == "yarn":
             fast, slow = self._dimension(scaling.beta_fast), self._dimension(scaling.beta_slow)
             fast, slow = max(math.floor(fast), 0), min(math.ceil(slow), self.size - 1)
-            pairs = torch.arange(self.size // 2, dtype=torch.float64)
+            pairs = torch.arange(self.size // 2, dtype=torch.float64, device="cpu")
             stretched = ((pairs - fast) / max(slow - fast, 1e-3)).clamp(0, 1)
         elif scaling.kind == "llama3":
             turns = scaling.original_length * plain / (2 * math.pi)

@@ -3,7 +3,13 @@
 import torch
 from torch import Tensor, nn
 
-from heed.nn._heads import Output, attend_heads, check_embed_size, check_rows
+from heed.nn._heads import (
+    Output,
+    attend_heads,
+    check_embed_size,
+    check_rows,
+    output_and_weights,
+)
 
 
 class MultiheadAttentionBlock(nn.Module):
@@ -62,7 +68,7 @@ class MultiheadAttentionBlock(nn.Module):
         check_rows("MultiheadAttentionBlock", "x", x, "[B,T,query_size]", self.query_size)
         check_rows("MultiheadAttentionBlock", "y", y, "[B,S,key_size]", self.key_size)
         query = self.query_projection(x)
-        mixed = attend_heads(
+        result = attend_heads(
             query,
             self.key_projection(y),
             self.value_projection(y),
@@ -72,7 +78,7 @@ class MultiheadAttentionBlock(nn.Module):
             kv_lengths=lengths,
             dropout_p=self.dropout if self.training else 0.0,
         )
-        mixed, weights = mixed if isinstance(mixed, tuple) else (mixed, None)
+        mixed, weights = output_and_weights(result)
         attended = _norm(self.attention_norm, query + mixed)
         output = _norm(self.output_norm, attended + torch.relu(self.feed_forward(attended)))
         return output if weights is None else (output, weights)

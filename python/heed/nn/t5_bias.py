@@ -43,6 +43,8 @@ class T5Bias(AttentionPositions):
         self.max_distance = max_distance
         self.bidirectional = bidirectional
         self.bias = nn.Parameter(torch.empty(buckets, heads))
+        distances = torch.arange(-max_distance, max_distance + 1, device="cpu")
+        self._buckets = self.buckets_of(distances)  # [2 max_distance + 1]
         self.reset_parameters()
 
     def reset_parameters(self) -> None:
@@ -62,8 +64,7 @@ class T5Bias(AttentionPositions):
 
     def score_mod(self, heads: AttentionHeads) -> ScoreMod:
         far, offset = self.max_distance, heads.offset
-        ahead = torch.arange(-far, far + 1, device=self.bias.device)
-        bias = self.bias[self.buckets_of(ahead)]  # [2 far + 1,H]
+        bias = self.bias.index_select(0, self._buckets.to(self.bias.device))  # [2 far + 1,H]
 
         def t5(score: Tensor, b: Tensor, h: Tensor, t: Tensor, s: Tensor) -> Tensor:
             return score + bias[(s - place_of(offset, b, t)).clamp(-far, far) + far, h]

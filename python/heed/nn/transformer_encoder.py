@@ -5,7 +5,7 @@ from typing import Unpack
 
 from torch import Tensor
 
-from heed.nn._heads import Output
+from heed.nn._heads import Output, output_and_weights
 from heed.nn._transformer_layer import (
     SelfAttentionCall,
     SharedOptions,
@@ -41,8 +41,8 @@ class TransformerEncoderLayer(TransformerLayer):
         """
         norm = self.self_attention_norm
         rows = self._before(norm, x)
-        mixed = self.self_attention(rows, lengths=lengths, return_weights=return_weights, **call)
-        mixed, weights = mixed if isinstance(mixed, tuple) else (mixed, None)
+        result = self.self_attention(rows, lengths=lengths, return_weights=return_weights, **call)
+        mixed, weights = output_and_weights(result)
         output = self._feed_forward_step(self._after(norm, x, mixed))
         return output if weights is None else (output, weights)
 
