@@ -7,12 +7,11 @@ gradients. The values are compared first.
 """
 
 import argparse
-import subprocess
 import sys
 from collections.abc import Callable
 from pathlib import Path
 
-import measure
+import beside
 import memory
 import torch
 from torch import Tensor, nn
@@ -98,24 +97,12 @@ def peak(name: str, side: int, which: str) -> int:
     return memory.beyond_results(gradients(name, side)[which])
 
 
-def row(name: str, side: int, budget: float) -> str:
-    verify(name, min(side, 28))
-    samples = measure.interleaved(gradients(name, side), budget, clock="cpu")
-    best = {which: 1e3 * min(seconds) for which, seconds in samples.items()}
-    command = [sys.executable, __file__, "--peak", name, str(side)]
-    mib = {which: int(subprocess.check_output([*command, which])) / 2**20 for which in best}
-    ratio = best["formula"] / best["module"]
-    return (
-        f"| {name} | {side} x {side} | {best['formula']:.2f} | {best['module']:.2f} | {ratio:.2f} "
-        f"| {mib['formula']:.1f} | {mib['module']:.1f} |"
-    )
-
-
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("names", nargs="*", help=f"of {', '.join(CASES)}; all without any")
     parser.add_argument("--sides", type=int, nargs="+", default=SIDES)
     parser.add_argument("--budget", type=float, default=2.0, help="seconds for each row")
+    parser.add_argument("--times", action="store_true", help="leave memory out")
     parser.add_argument(
         "--peak", nargs=3, metavar=("NAME", "SIDE", "WHICH"), help=argparse.SUPPRESS
     )
@@ -126,11 +113,13 @@ def main() -> None:
         print(peak(name, int(side), which))
         return
     print(f"B = {B}, C = {C}, H = {H}, float32, one thread, kernel set {heed.isa()}\n")
-    print("| module | map | formula, ms | module, ms | ratio | formula, MiB | module, MiB |")
-    print("|---|---|---|---|---|---|---|")
+    print(beside.head(["module", "map"], memory=not arguments.times))
     for name in arguments.names or CASES:
         for side in arguments.sides:
-            print(row(name, side, arguments.budget), flush=True)
+            verify(name, min(side, 28))
+            peak_of = None if arguments.times else [__file__, "--peak", name, str(side)]
+            runs, size = gradients(name, side), f"{side} x {side}"
+            print(beside.row([name, size], runs, arguments.budget, peak_of), flush=True)
 
 
 if __name__ == "__main__":

@@ -8,12 +8,10 @@ gradients. The gradients are compared first.
 
 import argparse
 import functools
-import subprocess
-import sys
 from collections.abc import Callable
 from typing import Any
 
-import measure
+import beside
 import memory
 import positions
 import torch
@@ -381,20 +379,6 @@ def peak(name: str, T: int, which: str) -> int:
     return memory.beyond_results(gradients(name, T)[which])
 
 
-def row(name: str, T: int, arguments: argparse.Namespace) -> str:
-    verify(name)
-    samples = measure.interleaved(gradients(name, T), arguments.budget, clock="cpu")
-    best = {which: 1e3 * min(seconds) for which, seconds in samples.items()}
-    cells = [name, str(T), f"{best['formula']:.2f}", f"{best['module']:.2f}"]
-    cells.append(f"{best['formula'] / best['module']:.2f}")
-    if not arguments.times:
-        command = [sys.executable, __file__, "--peak", name, str(T)]
-        cells += [
-            f"{int(subprocess.check_output([*command, which])) / 2**20:.1f}" for which in best
-        ]
-    return f"| {' | '.join(cells)} |"
-
-
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("names", nargs="*", help="of mechanisms; all without any")
@@ -409,12 +393,13 @@ def main() -> None:
         print(peak(name, int(length), which))
         return
     print(f"B = 1, H = {H}, D = {D}, float32, one thread, kernel set {heed.isa()}\n")
-    head = ["mechanism", "T = S", "formula, ms", "module, ms", "ratio"]
-    head += [] if arguments.times else ["formula, MiB", "module, MiB"]
-    print(f"| {' | '.join(head)} |\n|{'---|' * len(head)}")
+    print(beside.head(["mechanism", "T = S"], memory=not arguments.times))
     for name in arguments.names or CASES:
+        verify(name)
         for length in arguments.lengths:
-            print(row(name, length, arguments), flush=True)
+            peak_of = None if arguments.times else [__file__, "--peak", name, str(length)]
+            runs = gradients(name, length)
+            print(beside.row([name, str(length)], runs, arguments.budget, peak_of), flush=True)
 
 
 if __name__ == "__main__":

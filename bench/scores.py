@@ -6,12 +6,11 @@ best of samples taken in turns; then the memory that it takes beyond inputs and 
 """
 
 import argparse
-import subprocess
 import sys
 from collections.abc import Callable
 from pathlib import Path
 
-import measure
+import beside
 import memory
 import torch
 from torch import Tensor
@@ -69,20 +68,6 @@ def peak(name: str, length: int, which: str) -> int:
     return memory.beyond_results(gradients(name, length)[which])
 
 
-def row(name: str, length: int, arguments: argparse.Namespace) -> str:
-    verify(name)
-    samples = measure.interleaved(gradients(name, length), arguments.budget, clock="cpu")
-    best = {which: 1e3 * min(seconds) for which, seconds in samples.items()}
-    cells = [name, str(length), f"{best['formula']:.2f}", f"{best['module']:.2f}"]
-    cells.append(f"{best['formula'] / best['module']:.2f}")
-    if not arguments.times:
-        command = [sys.executable, __file__, "--peak", name, str(length)]
-        cells += [
-            f"{int(subprocess.check_output([*command, which])) / 2**20:.1f}" for which in best
-        ]
-    return f"| {' | '.join(cells)} |"
-
-
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("names", nargs="*", help="of modules; all without any")
@@ -97,12 +82,13 @@ def main() -> None:
         print(peak(name, int(length), which))
         return
     print(f"B = {B}, D = Dv = {D}, float32, one thread, kernel set {heed.isa()}\n")
-    head = ["module", "T = S", "formula, ms", "module, ms", "ratio"]
-    head += [] if arguments.times else ["formula, MiB", "module, MiB"]
-    print(f"| {' | '.join(head)} |\n|{'---|' * len(head)}")
+    print(beside.head(["module", "T = S"], memory=not arguments.times))
     for name in arguments.names or LENGTHS:
+        verify(name)
         for length in arguments.lengths or [LENGTHS[name]]:
-            print(row(name, length, arguments), flush=True)
+            peak_of = None if arguments.times else [__file__, "--peak", name, str(length)]
+            runs = gradients(name, length)
+            print(beside.row([name, str(length)], runs, arguments.budget, peak_of), flush=True)
 
 
 if __name__ == "__main__":

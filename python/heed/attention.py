@@ -84,7 +84,7 @@ def attention(
             "cosine": scale * <q/|q|, k/|k|> (Graves et al. 2014).
             "none": 0, for scores that depend on places alone; q and k are never read.
         score_mod: score_mod(score, b, h, t, s) gives the score that the softmax sees. It is traced
-            once a call and runs inside the tiles; tensors that it captures get gradients
+            and runs inside the tiles; tensors that it captures get gradients
             (`heed.trace_program` says what it may do). As in FlexAttention (Dong et al. 2024).
         mask_mod: mask_mod(b, h, t, s) is true where query t sees key s.
         causal: which keys query t sees: "top_left", s <= t; "bottom_right",

@@ -58,7 +58,7 @@ def flex_attention(
             for which block_mask was made.
         value: [B,Hkv,S,Dv] likewise.
         score_mod: score_mod(score, b, h, q_idx, kv_idx) gives the score that the softmax sees; it
-            is traced once a call (`heed.trace_program` says what it may do).
+            is traced (`heed.trace_program` says what it may do).
         block_mask: of `create_block_mask`, or torch's own BlockMask; made for T and S.
         scale: factor of the product of query and key; None: 1/sqrt(D).
         enable_gqa: Hkv may be a divisor of H.

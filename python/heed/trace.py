@@ -46,7 +46,8 @@ def trace_program(
     methods, indexing of captured tensors (`bias[h, t - s + T]`, `doc[t] == doc[s]`) and
     torch.autograd.Function, of which the forward is used and differentiated. A captured
     0-dimensional tensor stands for its value. What happens to captured tensors alone happens now,
-    so gradients pass through it.
+    so gradients pass through it. A mod need not be called again where one of the same code captures
+    the same numbers and tensors of the same types and sizes.
 
     Args:
         score_mod: gives the score that the softmax sees; None: the score as it is.

@@ -4,8 +4,6 @@ from dataclasses import dataclass
 
 from torch import Tensor
 
-from heed.nn.attention_positions import place_of
-
 
 def check_feature_map(name: str, x: Tensor, channels: int) -> None:
     if x.dim() != 4 or x.shape[1] != channels:
@@ -39,12 +37,8 @@ class MapGrid:
     key_columns: int
     stride: int = 1
 
-    def query_place(
-        self, b: Tensor, t: Tensor, offset: Tensor | None = None
-    ) -> tuple[Tensor, Tensor]:
-        place = place_of(offset, b, t)
-        return place // self.columns, place % self.columns
 
-    def key_place(self, s: Tensor) -> tuple[Tensor, Tensor]:
-        row, column = s // self.key_columns, s % self.key_columns
-        return (row, column) if self.stride == 1 else (self.stride * row, self.stride * column)
+def place_on_map(place: Tensor, columns: int, stride: int = 1) -> tuple[Tensor, Tensor]:
+    """The row and column, in pixels, of a place on a map `columns` wide that has every stride-th."""
+    row, column = place // columns, place % columns
+    return (row, column) if stride == 1 else (stride * row, stride * column)

@@ -7,7 +7,13 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from heed.attention import MaskMod, Options, attention
-from heed.nn._feature_map import MapGrid, check_feature_map, map_of_rows, rows_of_map
+from heed.nn._feature_map import (
+    MapGrid,
+    check_feature_map,
+    map_of_rows,
+    place_on_map,
+    rows_of_map,
+)
 from heed.nn._heads import Output, check_heads, heads_of, join_heads, weights_of
 from heed.nn.attention_positions import AttentionHeads
 from heed.nn.relative_positions_2d import RelativePositions2d
@@ -158,11 +164,14 @@ class NonLocalAttention(nn.Module):
         return mixed, weights_of(heads.q, heads.k, **options) if return_weights else None
 
     def _near(self, grid: MapGrid) -> MaskMod:
+        columns, key_columns, stride = grid.columns, grid.key_columns, grid.stride
+        radius = self.radius
+
         def near(b: Tensor, h: Tensor, t: Tensor, s: Tensor) -> Tensor:
-            row, column = grid.query_place(b, t)
-            key_row, key_column = grid.key_place(s)
+            row, column = place_on_map(t, columns)
+            key_row, key_column = place_on_map(s, key_columns, stride)
             down, right = (row - key_row).abs(), (column - key_column).abs()
-            return (down <= self.radius) & (right <= self.radius)
+            return (down <= radius) & (right <= radius)
 
         return near
 

@@ -5,8 +5,8 @@ import torch
 from torch import Tensor, nn
 
 from heed.attention import ScoreMod
-from heed.nn._feature_map import MapGrid
-from heed.nn.attention_positions import AttentionHeads, AttentionPositions, places_of
+from heed.nn._feature_map import MapGrid, place_on_map
+from heed.nn.attention_positions import AttentionHeads, AttentionPositions, place_of, places_of
 
 
 class RelativePositions2d(AttentionPositions):
@@ -77,10 +77,12 @@ class RelativePositions2d(AttentionPositions):
         bias, offset, width = self.bias.flatten(1), heads.offset, 2 * self.columns - 1
         middle = (self.rows - 1) * width + self.columns - 1
 
+        columns, key_columns, stride = grid.columns, grid.key_columns, grid.stride
+
         # One index, made of a number a query and a number a key, is faster than two made a pair.
         def swin(score: Tensor, b: Tensor, h: Tensor, t: Tensor, s: Tensor) -> Tensor:
-            row, column = grid.query_place(b, t, offset)
-            key_row, key_column = grid.key_place(s)
+            row, column = place_on_map(place_of(offset, b, t), columns)
+            key_row, key_column = place_on_map(s, key_columns, stride)
             return score + bias[h, row * width + column - (key_row * width + key_column) + middle]
 
         return swin
