@@ -418,6 +418,14 @@ def test_a_program_of_another_kind_is_traced(monkeypatch):
     assert heed.trace_program(None, lambda b, h, t, s: s <= t).text != known
 
 
+def test_one_table_is_not_two_of_its_kind(monkeypatch):
+    def both(one, other):
+        return lambda x, b, h, t, s: x + one[h] * other[t]
+
+    one, other = torch.randn(9), torch.randn(9)
+    assert traced_again(monkeypatch, both(one, one), both(one, other))
+
+
 class Settings:
     factor = 2.0
 
@@ -453,6 +461,15 @@ def test_a_global_that_was_replaced_is_noticed(monkeypatch):
     assert heed.trace_program(mod).tables[0] is SLOPE
     monkeypatch.setitem(globals(), "SLOPE", torch.arange(4))
     assert heed.trace_program(mod).text.startswith("table0: int")
+
+
+def test_a_global_that_a_function_inside_reads_is_noticed(monkeypatch):
+    def mod(x, b, h, t, s):
+        return (lambda score: far(score, t))(x)
+
+    assert "dot - " in heed.trace_program(mod).text
+    monkeypatch.setitem(globals(), "far", lambda score, distance: score + distance)
+    assert "dot + " in heed.trace_program(mod).text
 
 
 def test_a_known_program_gives_gradients_to_what_it_captures_now():
