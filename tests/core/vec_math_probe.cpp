@@ -15,6 +15,7 @@ void HEED_PROBE(int which, const float* x, float* y, int64_t n) {
   if (which == 0) apply([](Vec v) { return exp2(v); }, x, y, n);
   if (which == 1) apply([](Vec v) { return tanh(v); }, x, y, n);
   if (which == 2) apply([](Vec v) { return log2(v); }, x, y, n);
+  if (which == 3) apply([](Vec v) { return exp2_weight(v); }, x, y, n);
 }
 
 }  // namespace heed

@@ -20,7 +20,7 @@ void probe_v4(int which, const float* x, float* y, int64_t n);
 namespace testing {
 namespace {
 
-enum Function { kExp2, kTanh, kLog2 };
+enum Function { kExp2, kTanh, kLog2, kExp2Weight };
 
 std::vector<float> evaluate(Function function, std::vector<float> x) {
   constexpr size_t kWidest = 16;
@@ -92,6 +92,20 @@ TEST(VecMath, Exp2AtItsEnds) {
     EXPECT_EQ(y[1], 1.0f);
     for (int i : {2, 3, 4}) EXPECT_EQ(y[i], 0.0f) << i;
     for (int i : {5, 6, 7}) EXPECT_TRUE(std::isnan(y[i])) << i;
+  });
+}
+
+// Weights are 2^x to the bit, but nothing where their products could be denormal.
+TEST(VecMath, WeightsEndFarAboveTheDenormals) {
+  constexpr float kLeast = -100.0f;
+  std::vector<float> x = floats(1e-30f, 126.0f, 977);
+  for (float& each : x) each = -each;
+  x.insert(x.end(), {0.0f, 5.0f, kLeast, std::nextafter(kLeast, -INFINITY), -INFINITY});
+  const float nan = std::numeric_limits<float>::quiet_NaN();
+  for_each_vector_isa([&] {
+    const std::vector<float> want = evaluate(kExp2, x), y = evaluate(kExp2Weight, x);
+    for (size_t i = 0; i < x.size(); ++i) EXPECT_EQ(y[i], x[i] < kLeast ? 0.0f : want[i]) << x[i];
+    EXPECT_TRUE(std::isnan(evaluate(kExp2Weight, {nan})[0]));
   });
 }
 

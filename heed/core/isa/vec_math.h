@@ -9,15 +9,20 @@ namespace {
 constexpr float kLog2E = 1.44269504088896340736f;
 constexpr float kLn2 = 0.69314718055994530942f;
 
-// 2^x within 1 ulp for -126 <= x < 128; exactly 1 at 0, exactly 0 below and at -inf.
+// 2^x within 1 ulp for kLeast <= x < 128; exactly 1 at 0, exactly 0 below kLeast and at -inf.
 // Polynomial: minimax on [-0.5, 0.5] among those that are 1 at 0, off by 2e-9.
+template <int kLeast = -126>
 HEED_INLINE Vec exp2(Vec x) {
 #if defined(__AVX512F__)
   const Vec f = (Vec)_mm512_maskz_reduce_ps(0xffff, (__m512)x, 0);  // 0 at -inf
 #else
   // Adding this rounds to an integer and leaves it, biased like an exponent, in the low bits.
   constexpr float kRound = 12582912.0f + 127.0f;
-  x = max(broadcast(-127.0f), x);
+  if constexpr (kLeast == -126) {
+    x = max(broadcast(-127.0f), x);
+  } else {
+    x = x < static_cast<float>(kLeast) ? broadcast(-127.0f) : x;
+  }
   const Vec biased = x + kRound;
   const Vec f = x - (biased - kRound);
 #endif
@@ -35,13 +40,19 @@ HEED_INLINE Vec exp2(Vec x) {
 #endif
 #if defined(__AVX512F__)
   // Below -126 a zero: denormals would slow every operation that meets them.
-  const __mmask16 normal = _mm512_cmp_ps_mask((__m512)x, _mm512_set1_ps(-126.0f), _CMP_NLT_UQ);
+  const __m512 least = _mm512_set1_ps(static_cast<float>(kLeast));
+  const __mmask16 normal = _mm512_cmp_ps_mask((__m512)x, least, _CMP_NLT_UQ);
   return (Vec)_mm512_maskz_scalef_ps(normal, (__m512)p, (__m512)(x - f));
 #else
   const VecInt scale = (VecInt)biased << 23;  // 0 at -127; a product, so that NaN stays NaN
   return p * (Vec)scale;
 #endif
 }
+
+// 2^x for weights against their row's origin: what is far below the row's greatest is 0 already
+// where its product with a value of moderate size could be a denormal, for one costs as much as
+// many keys. Steep biases such as ALiBi's take every row through there.
+HEED_INLINE Vec exp2_weight(Vec x) { return exp2<-100>(x); }
 
 // log2(x) for normal x > 0, within 2e-7 (relative to the greater of it and 1).
 // (m - 1) P(m - 1) on m in [sqrt 1/2, sqrt 2): minimax, off by 2.7e-8.
