@@ -6,17 +6,14 @@ in process time, best of samples taken in turns; then the memory that it takes b
 gradients. The values are compared first.
 """
 
-import argparse
 import sys
 from collections.abc import Callable
 from pathlib import Path
 
 import beside
-import memory
 import torch
 from torch import Tensor, nn
 
-import heed
 from heed.nn.cbam import Cbam
 from heed.nn.non_local_attention import NonLocalAttention
 from heed.nn.relative_positions_2d import RelativePositions2d
@@ -64,7 +61,7 @@ CASES: dict[str, tuple[Callable[[int], nn.Module], Callable[..., tuple[Tensor, .
 }
 
 
-def gradients(name: str, side: int) -> dict[str, Callable[[], tuple[Tensor, ...]]]:
+def gradients(name: str, side: int) -> beside.Runs:
     """A forward and backward of the formula's and of the module's."""
     torch.manual_seed(0)
     make, formula = CASES[name]
@@ -81,46 +78,20 @@ def gradients(name: str, side: int) -> dict[str, Callable[[], tuple[Tensor, ...]
     return {"formula": both(lambda: formula(module, x)[0]), "module": both(lambda: module(x))}
 
 
-def verify(name: str, side: int) -> None:
-    found = gradients(name, side)
-    right = found["formula"]()
-    largest = max(expected.abs().max().item() for expected in right)
-    for actual, expected in zip(found["module"](), right, strict=True):
-        # A bias of keys changes no softmax: its gradient is 0, but for rounding.
-        close = 1e-3 * expected.abs().max().item() + 1e-5 * largest
-        torch.testing.assert_close(actual, expected, rtol=0, atol=close)
+PAGE = beside.Page(
+    file=__file__,
+    purpose=__doc__.splitlines()[0],
+    setting=f"B = {B}, C = {C}, H = {H}",
+    columns=("module", "map"),
+    names=lambda: list(CASES),
+    sizes=lambda name: SIDES,
+    runs=gradients,
+    size_option="sides",
+    size_text=lambda side: f"{side} x {side}",
+    slack=1e-5,  # a bias of keys changes no softmax
+)
 
-
-def peak(name: str, side: int, which: str) -> int:
-    """Bytes that a call takes beyond what was there and what it returns, in this process."""
-    gradients(name, 4)[which]()  # loads code
-    return memory.beyond_results(gradients(name, side)[which])
-
-
-def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("names", nargs="*", help=f"of {', '.join(CASES)}; all without any")
-    parser.add_argument("--sides", type=int, nargs="+", default=SIDES)
-    parser.add_argument("--budget", type=float, default=2.0, help="seconds for each row")
-    parser.add_argument("--times", action="store_true", help="leave memory out")
-    parser.add_argument(
-        "--peak", nargs=3, metavar=("NAME", "SIDE", "WHICH"), help=argparse.SUPPRESS
-    )
-    arguments = parser.parse_args()
-    torch.set_num_threads(1)
-    if arguments.peak:
-        name, side, which = arguments.peak
-        print(peak(name, int(side), which))
-        return
-    print(f"B = {B}, C = {C}, H = {H}, float32, one thread, kernel set {heed.isa()}\n")
-    print(beside.head(["module", "map"], memory=not arguments.times))
-    for name in arguments.names or CASES:
-        for side in arguments.sides:
-            verify(name, min(side, 28))
-            peak_of = None if arguments.times else [__file__, "--peak", name, str(side)]
-            runs, size = gradients(name, side), f"{side} x {side}"
-            print(beside.row([name, size], runs, arguments.budget, peak_of), flush=True)
-
+main = PAGE.main
 
 if __name__ == "__main__":
     main()

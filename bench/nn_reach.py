@@ -6,19 +6,16 @@ process time, best of samples taken in turns; then the memory that it takes beyo
 gradients. The gradients are compared first.
 """
 
-import argparse
 import functools
 from collections.abc import Callable
 from typing import Any
 
 import beside
-import memory
 import positions
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-import heed
 from heed.nn.adaptive_span_attention import AdaptiveSpanAttention
 from heed.nn.attention_pooling import AttentionPooling
 from heed.nn.block_attention import BlockAttention
@@ -342,7 +339,7 @@ CASES = {
 } | {name: functools.partial(with_positions, name) for name in positions.CASES}
 
 
-def gradients(name: str, T: int) -> dict[str, Callable[[], tuple[Tensor, ...]]]:
+def gradients(name: str, T: int) -> beside.Runs:
     """A forward and backward of the formula's and of the module's."""
     torch.manual_seed(0)
     module, ours, formula = CASES[name](T)
@@ -362,45 +359,20 @@ def gradients(name: str, T: int) -> dict[str, Callable[[], tuple[Tensor, ...]]]:
     return {"formula": both(formula), "module": both(ours)}
 
 
-def verify(name: str) -> None:
-    found = gradients(name, 128)
-    right = found["formula"]()
-    largest = max(expected.abs().max().item() for expected in right)
-    for actual, expected in zip(found["module"](), right, strict=True):
-        # A bias of keys changes no softmax, and a softmax of large products is nearly one-hot:
-        # such gradients are 0, but for rounding.
-        close = 1e-3 * expected.abs().max().item() + 1e-4 * largest
-        torch.testing.assert_close(actual, expected, rtol=0, atol=close)
+PAGE = beside.Page(
+    file=__file__,
+    purpose=__doc__.splitlines()[0],
+    setting=f"B = 1, H = {H}, D = {D}",
+    columns=("mechanism", "T = S"),
+    names=lambda: list(CASES),
+    sizes=lambda name: [2048],
+    runs=gradients,
+    smallest=16,
+    # A bias of keys changes no softmax, and a softmax of large products is nearly one-hot.
+    slack=1e-4,
+)
 
-
-def peak(name: str, T: int, which: str) -> int:
-    """Bytes that a call takes beyond what was there and what it returns, in this process."""
-    gradients(name, 32)[which]()  # loads code
-    return memory.beyond_results(gradients(name, T)[which])
-
-
-def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("names", nargs="*", help="of mechanisms; all without any")
-    parser.add_argument("--lengths", type=int, nargs="+", default=[2048])
-    parser.add_argument("--budget", type=float, default=2.0, help="seconds for each row")
-    parser.add_argument("--times", action="store_true", help="leave memory out")
-    parser.add_argument("--peak", nargs=3, metavar=("NAME", "T", "WHICH"), help=argparse.SUPPRESS)
-    arguments = parser.parse_args()
-    torch.set_num_threads(1)
-    if arguments.peak:
-        name, length, which = arguments.peak
-        print(peak(name, int(length), which))
-        return
-    print(f"B = 1, H = {H}, D = {D}, float32, one thread, kernel set {heed.isa()}\n")
-    print(beside.head(["mechanism", "T = S"], memory=not arguments.times))
-    for name in arguments.names or CASES:
-        verify(name)
-        for length in arguments.lengths:
-            peak_of = None if arguments.times else [__file__, "--peak", name, str(length)]
-            runs = gradients(name, length)
-            print(beside.row([name, str(length)], runs, arguments.budget, peak_of), flush=True)
-
+main = PAGE.main
 
 if __name__ == "__main__":
     main()

@@ -5,17 +5,14 @@ Prints a row of Markdown for each: a forward and backward in float32 on one thre
 best of samples taken in turns; then the memory that it takes beyond inputs and gradients.
 """
 
-import argparse
 import sys
 from collections.abc import Callable
 from pathlib import Path
 
 import beside
-import memory
 import torch
 from torch import Tensor
 
-import heed
 from heed.nn.location_sensitive_attention import LocationSensitiveAttention
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent / "tests/python"))
@@ -26,7 +23,7 @@ STEP = "location-sensitive"  # one step of a decoder
 LENGTHS = {name: 512 for name in CASES} | {STEP: 2048}  # T and S, unless others are asked for
 
 
-def gradients(name: str, length: int) -> dict[str, Callable[[], tuple[Tensor, ...]]]:
+def gradients(name: str, length: int) -> beside.Runs:
     """A forward and backward of the formula's and of the module's."""
     torch.manual_seed(0)
     if name == STEP:
@@ -55,41 +52,17 @@ def gradients(name: str, length: int) -> dict[str, Callable[[], tuple[Tensor, ..
     return {which: both(forward) for which, forward in forwards.items()}
 
 
-def verify(name: str) -> None:
-    found = gradients(name, 64)
-    for actual, expected in zip(found["module"](), found["formula"](), strict=True):
-        close = 1e-3 * expected.abs().max().item()
-        torch.testing.assert_close(actual, expected, rtol=0, atol=close)
+PAGE = beside.Page(
+    file=__file__,
+    purpose=__doc__.splitlines()[0],
+    setting=f"B = {B}, D = Dv = {D}",
+    columns=("module", "T = S"),
+    names=lambda: list(LENGTHS),
+    sizes=lambda name: [LENGTHS[name]],
+    runs=gradients,
+)
 
-
-def peak(name: str, length: int, which: str) -> int:
-    """Bytes that a call takes beyond what was there and what it returns, in this process."""
-    gradients(name, 16)[which]()  # loads code
-    return memory.beyond_results(gradients(name, length)[which])
-
-
-def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("names", nargs="*", help="of modules; all without any")
-    parser.add_argument("--lengths", type=int, nargs="+", help="T and S; without, the module's own")
-    parser.add_argument("--budget", type=float, default=5.0, help="seconds for each row")
-    parser.add_argument("--times", action="store_true", help="leave memory out")
-    parser.add_argument("--peak", nargs=3, metavar=("NAME", "T", "WHICH"), help=argparse.SUPPRESS)
-    arguments = parser.parse_args()
-    torch.set_num_threads(1)
-    if arguments.peak:
-        name, length, which = arguments.peak
-        print(peak(name, int(length), which))
-        return
-    print(f"B = {B}, D = Dv = {D}, float32, one thread, kernel set {heed.isa()}\n")
-    print(beside.head(["module", "T = S"], memory=not arguments.times))
-    for name in arguments.names or LENGTHS:
-        verify(name)
-        for length in arguments.lengths or [LENGTHS[name]]:
-            peak_of = None if arguments.times else [__file__, "--peak", name, str(length)]
-            runs = gradients(name, length)
-            print(beside.row([name, str(length)], runs, arguments.budget, peak_of), flush=True)
-
+main = PAGE.main
 
 if __name__ == "__main__":
     main()

@@ -148,7 +148,7 @@ def test_a_module_that_differs_from_its_formula_is_not_timed(bench, monkeypatch)
         module, ours, formula = bench.nn_reach.pooling(T)
         return module, ours, lambda x: 2 * formula(x)
 
-    bench.nn_reach.verify("pooling")
+    bench.nn_reach.PAGE.verify("pooling", 16)
     monkeypatch.setitem(bench.nn_reach.CASES, "pooling", doubled)
     with pytest.raises(AssertionError, match="Tensor-likes are not close"):
         run(bench.nn_reach, monkeypatch, "pooling", "--lengths", 16)
