@@ -30,10 +30,10 @@ struct UnitRows : torch::autograd::Function<UnitRows> {
   static variable_list backward(AutogradContext* ctx, const variable_list& d_outputs) {
     const Tensor saved = ctx->get_saved_variables()[0], &d_unit = d_outputs[0];
     if (!d_unit.defined()) return {Tensor()};
+    // A row that is not finite has no finite norm, and a norm takes less than D tests.
     const Tensor untouched = d_unit.eq(0).all(-1, /*keepdim=*/true);
-    const Tensor is_finite = saved.isfinite().all(-1, /*keepdim=*/true);
-    const Tensor x = saved.masked_fill(untouched.logical_and(is_finite.logical_not()), 1);
-    const Tensor norm = norm_of(x), unit = x / norm;
+    const Tensor lost = untouched.logical_and(norm_of(saved).isfinite().logical_not());
+    const Tensor x = saved.masked_fill(lost, 1), norm = norm_of(x), unit = x / norm;
     const Tensor along = (unit * d_unit).sum(-1, /*keepdim=*/true);
     return {((d_unit - unit * along) / norm).to(x.scalar_type())};
   }

@@ -7,9 +7,7 @@ from torch import Tensor
 from transformers import DynamicCache
 from transformers.cache_utils import DynamicLayer
 
-from heed._library import operators
-
-_append_rows = operators.append_rows.default  # found once: finding it takes as long as the call
+from heed.growing_rows import append_rows, with_room
 
 
 class GrowingLayer(DynamicLayer):
@@ -32,27 +30,21 @@ class GrowingLayer(DynamicLayer):
             return super().update(key_states, value_states, *args, **kwargs)
         length = self.keys.shape[2]
         rooms = self._rooms_for(self.keys, self.values, length + key_states.shape[2])
-        self._views = _append_rows(*rooms, key_states, value_states, length)
+        self._views = append_rows(*rooms, key_states, value_states, length)
         self.keys, self.values = self._views
         return self._views
 
     def _rooms_for(self, keys: Tensor, values: Tensor, end: int) -> tuple[Tensor, Tensor]:
         """Rooms of `end` rows at least that begin with keys and values."""
-        if (
-            self._rooms is None
-            or self._rooms[0].shape[2] < end
-            or not self._are_in_rooms(keys, values)
-        ):
+        rooms = self._rooms
+        if rooms is None or rooms[0].shape[2] < end or not self._are_in(rooms, keys, values):
             # Twice as much each time, so that a row is copied twice at most in the long run.
-            self._rooms = _with_room(keys, 2 * end), _with_room(values, 2 * end)
-        return self._rooms
+            rooms = self._rooms = with_room(keys, 2 * end), with_room(values, 2 * end)
+        return rooms
 
-    def _are_in_rooms(self, keys: Tensor, values: Tensor) -> bool:
+    def _are_in(self, rooms: tuple[Tensor, Tensor], keys: Tensor, values: Tensor) -> bool:
         """Not so after the cache was reordered, repeated or selected from, which copies it."""
-        if (
-            self._rooms is None
-            or self._rooms[0].is_inference() != torch.is_inference_mode_enabled()
-        ):
+        if rooms[0].is_inference() != torch.is_inference_mode_enabled():
             return False
         if self._views is not None and keys is self._views[0] and values is self._views[1]:
             return True
@@ -60,15 +52,8 @@ class GrowingLayer(DynamicLayer):
             rows.data_ptr() == room.data_ptr()
             and rows.stride() == room.stride()
             and rows.shape[:2] == room.shape[:2]
-            for rows, room in zip((keys, values), self._rooms, strict=True)
+            for rows, room in zip((keys, values), rooms, strict=True)
         )
-
-
-def _with_room(rows: Tensor, capacity: int) -> Tensor:
-    """rows [B,H,S,D] -> [B,H,capacity,D] that begins with them."""
-    room = rows.new_empty((*rows.shape[:2], capacity, rows.shape[3]))
-    room[:, :, : rows.shape[2]] = rows
-    return room
 
 
 def make(config: Any) -> DynamicCache:

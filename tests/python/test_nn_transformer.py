@@ -12,7 +12,7 @@ from heed.nn.feed_forward import FeedForward
 from heed.nn.learned_positions import LearnedPositions
 from heed.nn.rotary_positions import RotaryPositions
 from heed.nn.sinusoidal_positions import SinusoidalPositions
-from heed.nn.state_dicts import from_gpt2, from_llama, from_torch
+from heed.nn.state_dicts import from_gpt2, from_llama, from_torch, from_wav2vec2
 from heed.nn.t5_bias import T5Bias
 from heed.nn.token_embedding import TokenEmbedding
 from heed.nn.transformer_decoder import TransformerDecoder, TransformerDecoderLayer
@@ -191,28 +191,6 @@ def test_gpt2s_layers():
     places = theirs.wpe.weight[:T]
     expected = theirs(inputs_embeds=y, use_cache=False).last_hidden_state
     assert_same(ours, theirs, ours(y + places), expected, [y], from_gpt2)
-
-
-def from_wav2vec2(state):
-    names = {
-        "layers.0.attention.": "layers.0.self_attention.",
-        "layers.1.attention.": "layers.1.self_attention.",
-        "q_proj.": "query_projection.",
-        "k_proj.": "key_projection.",
-        "v_proj.": "value_projection.",
-        "out_proj.": "output_projection.",
-        "intermediate_dense.": "hidden_projection.",
-        "output_dense.": "output_projection.",
-        "final_layer_norm.": "feed_forward_norm.",
-        ".layer_norm.": ".self_attention_norm.",
-    }
-    ours = {}
-    for name, tensor in state.items():
-        for theirs, own in names.items():
-            name = name.replace(theirs, own)
-        if name.startswith("layers."):  # not the convolution, whose sum with x is normed before
-            ours[name] = tensor
-    return ours
 
 
 def test_wav2vec2s_layers():

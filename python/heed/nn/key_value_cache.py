@@ -3,17 +3,16 @@
 import torch
 from torch import Tensor
 
-from heed._library import operators
-
-_append_rows = operators.append_rows.default
+from heed.growing_rows import append_rows, with_room
 
 
 class KeyValueCache:
     """Keys [B,Hkv,capacity,D] and values [B,Hkv,capacity,Dv], allocated once, appended in place.
 
     A step of decoding reads the cache where it lies: `append` writes T rows an element, `keys`
-    and `values` are views. Elements may differ in length. The cache holds numbers, not graphs: no gradient passes
-    through it. Shazeer 2019, "Fast Transformer Decoding: One Write-Head is All You Need".
+    and `values` are views. Elements may differ in length. The cache holds numbers, not graphs: no
+    gradient passes through it. Shazeer 2019, "Fast Transformer Decoding: One Write-Head is All You
+    Need".
 
     Args:
         batch: B.
@@ -98,7 +97,7 @@ class KeyValueCache:
             if self.uniform and min(counts) == max(counts):
                 if counts[0] < T:
                     keys, values = (x.narrow(2, 0, counts[0]) for x in (keys, values))
-                _append_rows(self._keys, self._values, keys, values, self.length)
+                append_rows(self._keys, self._values, keys, values, self.length)
             else:
                 for b, (start, count) in enumerate(zip(self._lengths, counts, strict=True)):
                     for held, new in ((self._keys, keys), (self._values, values)):
@@ -139,8 +138,4 @@ class KeyValueCache:
         capacity = self.capacity
         while capacity < needed:
             capacity *= 2
-        for name in ("_keys", "_values"):
-            old = getattr(self, name)
-            new = old.new_empty(*old.shape[:2], capacity, old.shape[3])
-            new[:, :, : self.length] = old[:, :, : self.length]
-            setattr(self, name, new)
+        self._keys, self._values = (with_room(rows, capacity) for rows in (self.keys, self.values))

@@ -111,6 +111,31 @@ def from_gpt2(state: Mapping[str, Tensor]) -> StateDict:
     return ours
 
 
+def from_wav2vec2(state: Mapping[str, Tensor]) -> StateDict:
+    """Of the layers of a Wav2Vec2Encoder of transformers, for a TransformerEncoder with
+    activation="gelu". What comes before them, a convolution and a norm, is left out.
+
+    | transformers | heed.nn |
+    |---|---|
+    | `attention.q_proj`, `k_proj`, `v_proj`, `out_proj` | `self_attention.query_projection`, ... |
+    | `feed_forward.intermediate_dense`, `output_dense` | `feed_forward.hidden_projection`, `output_projection` |
+    | `layer_norm`, `final_layer_norm` | `self_attention_norm`, `feed_forward_norm` |
+    """
+    names = {
+        "attention.": "self_attention.",
+        "q_proj.": "query_projection.",
+        "k_proj.": "key_projection.",
+        "v_proj.": "value_projection.",
+        "out_proj.": "output_projection.",
+        "intermediate_dense.": "hidden_projection.",
+        "output_dense.": "output_projection.",
+        "layer_norm.": "self_attention_norm.",
+        "final_layer_norm.": "feed_forward_norm.",
+    }
+    layers = {name: tensor for name, tensor in state.items() if name.startswith("layers.")}
+    return {_replace(name, names): tensor for name, tensor in layers.items()}
+
+
 def _replace(name: str, names: Mapping[str, str]) -> str:
     """Each of `names` where it stands at the beginning or after a dot."""
     dotted = f".{name}"
