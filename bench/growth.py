@@ -153,7 +153,9 @@ def chart(
         points = [panel.place(point) for point in sorted(line.items())]
         parts.append(svg.line(points, colour, stroke_width=2, **dashes))
         parts += [svg.dot(point, colour, hollow=dashed) for point in points]
-        parts.append(svg.text(ends[name][0] + 9, labels[name] + 4, name, fill=colour))
+    halo = {"stroke": "white", "stroke_width": 4, "paint_order": "stroke"}  # over lines that go on
+    for name, (x, _) in ends.items():
+        parts.append(svg.text(x + 9, labels[name] + 4, name, fill=styles[name][0], **halo))
     return parts
 
 
