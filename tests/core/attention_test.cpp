@@ -104,7 +104,8 @@ bool shared_by_batch(const Result& result) {
 }
 // NaN equals NaN, and 0 is not -0.
 bool same(const std::vector<double>& x, const std::vector<double>& y) {
-  return x.size() == y.size() && std::memcmp(x.data(), y.data(), x.size() * sizeof(double)) == 0;
+  const size_t bytes = x.size() * sizeof(double);
+  return x.size() == y.size() && (bytes == 0 || std::memcmp(x.data(), y.data(), bytes) == 0);
 }
 
 TEST(Attention, BitsDoNotDependOnBatchNeighbours) {
